@@ -1,0 +1,325 @@
+"""Turn a node's text into a typed value: durations, sizes, booleans, words, paths, addresses, whole sections.
+
+Each reader stands in the annotation of the setting it reads, so type, bounds and meaning of a key are written once.
+Invariants: a reader raises `ConfigError` with the node's place and a sentence that says what is allowed; it has no effects
+beyond looking whether a named file exists. This module must not know the keys.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import dataclass
+from difflib import get_close_matches
+from glob import escape
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Final, Protocol, get_args, get_origin
+
+import msgspec
+
+from ..trail.layout import fold_name, is_name
+
+if TYPE_CHECKING:
+    from .document import Node
+
+_DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|)")
+_DURATION_UNITS: Final = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 0.001, "": 1.0}
+_SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*(GiB|MiB|KiB|GB|MB|kB|KB|B|)")
+_SIZE_UNITS: Final = {
+    "GiB": 1 << 30,
+    "MiB": 1 << 20,
+    "KiB": 1 << 10,
+    "GB": 10**9,
+    "MB": 10**6,
+    "kB": 10**3,
+    "KB": 10**3,
+    "B": 1,
+    "": 1,
+}
+_ADDRESS = re.compile(r"(?:\[(?P<six>[0-9A-Fa-f:.%\w]+)\]|(?P<host>[^:\[\]\s/]+)):(?P<port>\d{1,5})")
+_MAX_PORT: Final = 65535
+
+
+class Reader(Protocol):
+    """Read one setting's value; `article` says in an error what it must be."""
+
+    def read(self, node: Node) -> Any:
+        """Return the typed value, or raise ConfigError with the node's place."""
+
+
+class Address(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Name a TCP address to listen on.
+
+    Attributes:
+        host: A host name or an IP address, without brackets.
+        port: 0 lets the system choose one.
+    """
+
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        """Return ``host:port``, with brackets around an IPv6 address."""
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+def format_duration(seconds: float) -> str:
+    """Write a duration as a person would in the file: ``5s``, ``500ms``, ``2m``, ``1h``."""
+    for unit, factor in (("h", 3600), ("m", 60), ("s", 1)):
+        if seconds >= factor and seconds % factor == 0:
+            return f"{seconds / factor:g}{unit}"
+    return f"{seconds * 1000:g}ms"
+
+
+def format_size(size_bytes: int) -> str:
+    """Write a size as a person would in the file: ``4MiB``, ``64KiB``, ``1000``."""
+    for unit in ("GiB", "MiB", "KiB"):
+        if size_bytes >= _SIZE_UNITS[unit] and size_bytes % _SIZE_UNITS[unit] == 0:
+            return f"{size_bytes // _SIZE_UNITS[unit]}{unit}"
+    return str(size_bytes)
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    """Read a text of at least one character, without NUL."""
+
+    def read(self, node: Node) -> str:
+        """Return the text after substitution; a bare number or boolean must be quoted."""
+        if node.kind in {"number", "boolean"}:
+            raise node.error(f"must be a text, not the {node.kind} {node.raw.value}", f'Put it in quotes: "{node.raw.value}".')
+        if node.kind != "text":
+            raise node.error(f"must be a text, not {node.shown}")
+        text = node.text
+        if not text or "\0" in text:
+            raise node.error("must not be empty" if not text else "must not contain a NUL character")
+        return text
+
+
+@dataclass(frozen=True, slots=True)
+class FoldedName:
+    """Read a name of any characters and fold it into one that an origin may contain."""
+
+    def read(self, node: Node) -> str:
+        """Return the folded name (agent.trail.layout.fold_name)."""
+        text = str(node.raw.value) if node.kind == "number" else Text().read(node)
+        return fold_name(text)
+
+
+@dataclass(frozen=True, slots=True)
+class Name:
+    """Read an id: it stands in every record and in metric labels, so it is taken as it is or refused, never folded."""
+
+    def read(self, node: Node) -> str:
+        """Return the id: 1 to 63 of a-z, 0-9, dot, underscore and hyphen, with a letter or digit at both ends."""
+        text = Text().read(node)
+        if not is_name(text):
+            suggestion = re.sub(r"[^a-z0-9._-]+", "-", text.lower()).strip("._-")[:63].strip("._-")
+            raise node.error(
+                f"{node.shown} is not an id: 1 to 63 of a-z, 0-9, '.', '_' and '-', a letter or digit first and last",
+                f"Try {suggestion}." if is_name(suggestion) else None,
+            )
+        return text
+
+
+@dataclass(frozen=True, slots=True)
+class Word:
+    """Read one of a few words."""
+
+    words: tuple[str, ...]
+
+    def read(self, node: Node) -> str:
+        """Return the word."""
+        text = node.text if node.kind in {"text", "boolean"} else ""
+        if text not in self.words:
+            raise node.error(f"must be {one_of(self.words)}, not {node.shown}", did_you_mean(text, self.words))
+        return text
+
+
+@dataclass(frozen=True, slots=True)
+class Flag:
+    """Read true or false."""
+
+    def read(self, node: Node) -> bool:
+        """Return the boolean."""
+        text = node.text.lower() if node.kind in {"text", "boolean"} else ""
+        if text not in {"true", "false"}:
+            raise node.error(f"must be true or false, not {node.shown}")
+        return text == "true"
+
+
+@dataclass(frozen=True, slots=True)
+class Duration:
+    """Read a duration; the value is in seconds."""
+
+    least: float
+    most: float
+
+    def read(self, node: Node) -> float:
+        """Return seconds between `least` and `most`."""
+        found = _DURATION.fullmatch(node.text.strip()) if node.kind in {"text", "number"} else None
+        if found is None:
+            raise node.error(f"must be a duration such as 500ms, 5s, 2m or 1h, not {node.shown}")
+        seconds = float(found[1]) * _DURATION_UNITS[found[2]]
+        if not math.isfinite(seconds) or not self.least <= seconds <= self.most:
+            raise node.error(f"must be between {format_duration(self.least)} and {format_duration(self.most)}, not {node.shown}")
+        return seconds
+
+
+@dataclass(frozen=True, slots=True)
+class Size:
+    """Read a size; the value is in bytes."""
+
+    least: int
+    most: int
+
+    def read(self, node: Node) -> int:
+        """Return bytes between `least` and `most`."""
+        found = _SIZE.fullmatch(node.text.strip()) if node.kind in {"text", "number"} else None
+        if found is None:
+            raise node.error(f"must be a size such as 64KiB, 4MiB, 1GiB or 10MB, not {node.shown}")
+        size = float(found[1]) * _SIZE_UNITS[found[2]]
+        if not self.least <= size <= self.most:
+            raise node.error(f"must be between {format_size(self.least)} and {format_size(self.most)}, not {node.shown}")
+        return int(size)
+
+
+@dataclass(frozen=True, slots=True)
+class FilePath:
+    """Read a path; a relative one begins at the configuration file's folder.
+
+    Attributes:
+        must_exist: Whether a regular file must be there already.
+    """
+
+    must_exist: bool = False
+
+    def read(self, node: Node) -> str:
+        """Return the absolute path."""
+        path = folder_of(node) / Text().read(node)
+        if self.must_exist and not path.is_file():
+            raise node.error(f"there is no file {path}", "A relative path begins at the folder of the configuration file.")
+        return str(path)
+
+
+@dataclass(frozen=True, slots=True)
+class Globs:
+    """Read one file pattern or a list of them; a relative one begins at the configuration file's folder."""
+
+    def read(self, node: Node) -> tuple[str, ...]:
+        """Return absolute patterns."""
+        nodes = node.elements() if node.kind == "list" else [node]
+        if not nodes:
+            raise node.error("must name at least one file pattern")
+        patterns = []
+        for each in nodes:
+            pattern = Text().read(each)
+            patterns.append(pattern if pattern.startswith("/") else f"{escape(str(folder_of(each)))}/{pattern}")
+            if pattern.endswith("/"):
+                raise each.error(f"{each.shown} names a folder", f"Name the files in it: {pattern}*.log")
+        return tuple(patterns)
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """Read a command as a list of words; no shell is involved."""
+
+    def read(self, node: Node) -> tuple[str, ...]:
+        """Return the words."""
+        if node.kind != "list":
+            raise node.error(f"must be a list of words, not {node.shown}", 'Write [myservice, --port, "8080"]; for a shell, [sh, -c, "…"].')
+        words = tuple("" if each.kind == "text" and not each.text else Text().read(each) for each in node.elements())
+        if not words or not words[0]:
+            raise node.error("must begin with the program to run")
+        return words
+
+
+@dataclass(frozen=True, slots=True)
+class Listen:
+    """Read ``host:port``, or ``none`` for not listening."""
+
+    def read(self, node: Node) -> Address | None:
+        """Return the address, or None."""
+        text = Text().read(node)
+        if text == "none":
+            return None
+        found = _ADDRESS.fullmatch(text)
+        if found is None or int(found["port"]) > _MAX_PORT:
+            raise node.error(f"must be host:port or none, not {node.shown}", "For example 127.0.0.1:9600, 0.0.0.0:9600 or [::1]:9600.")
+        return Address(found["six"] or found["host"], int(found["port"]))
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """Read a mapping into a Struct, by the readers in its annotations."""
+
+    struct: type[msgspec.Struct]
+
+    def read(self, node: Node) -> msgspec.Struct:
+        """Return the Struct; its own checks (`__post_init__`) may refuse the combination of values."""
+        fields = {field.encode_name: field for field in msgspec.structs.fields(self.struct)}
+        if node.kind != "mapping":
+            raise node.error(f"must be a mapping with {listed(tuple(fields))}, not {node.shown}")
+        values: dict[str, Any] = {}
+        for name, child in node.pairs():
+            if name not in fields:
+                hint = did_you_mean(name, tuple(fields)) or f"Known here: {', '.join(fields)}."
+                raise child.error("unknown key", hint)
+            values[fields[name].name] = reader_of(fields[name].type).read(child)
+        for name, field in fields.items():
+            if field.required and field.name not in values:
+                raise node.error(f"{name} is missing")
+        try:
+            return self.struct(**values)
+        except ValueError as error:
+            raise node.error(str(error)) from error
+
+
+@dataclass(frozen=True, slots=True)
+class Sections:
+    """Read a list of mappings with different ids."""
+
+    struct: type[msgspec.Struct]
+
+    def read(self, node: Node) -> tuple[msgspec.Struct, ...]:
+        """Return the Structs in the file's order."""
+        if node.kind != "list":
+            raise node.error(f"must be a list, not {node.shown}", "Begin each entry with a hyphen, as in - {id: …}.")
+        section, lines = Section(self.struct), dict[str, int]()
+        values: list[msgspec.Struct] = []
+        for each in node.elements():
+            value = section.read(each)
+            name = getattr(value, "id")  # noqa: B009 - which Struct it is, only the annotation knows
+            if name in lines:
+                raise each.error(f'the id "{name}" is taken; first in line {lines[name]}', "Give each its own id.")
+            lines[name] = each.line
+            values.append(value)
+        return tuple(values)
+
+
+def reader_of(annotation: Any) -> Reader:
+    """Return the reader that a setting's annotation names: the Struct itself, or the first extra of `Annotated`."""
+    if get_origin(annotation) is Annotated:
+        reader: Reader = get_args(annotation)[1]
+        return reader
+    return Section(annotation)
+
+
+def folder_of(node: Node) -> Path:
+    """Return the absolute folder of the node's file."""
+    return Path(node.source.file).absolute().parent
+
+
+def did_you_mean(text: str, known: tuple[str, ...]) -> str | None:
+    """Return the hint for a misspelt word, or None where nothing is close."""
+    close = get_close_matches(text.lower(), known, n=1, cutoff=0.6)
+    return f"Did you mean {close[0]}?" if close else None
+
+
+def one_of(words: tuple[str, ...]) -> str:
+    """Join words for a sentence: ``a, b or c``."""
+    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} or {words[-1]}"
+
+
+def listed(words: tuple[str, ...]) -> str:
+    """Join words for a sentence: ``a, b and c``."""
+    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"

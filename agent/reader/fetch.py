@@ -1,0 +1,277 @@
+"""Reading a store: the narrow interface a verifier needs, and its implementations.
+
+Invariants: nothing is ever written; an object is returned whole or not at all, and never beyond a size the caller names;
+symbolic links and special files are not followed, so a store cannot point outside itself or make a reader hang. Listing
+holds no more than one folder's numbers in memory, and only where a trail is damaged. This module must not judge what it reads.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+import stat
+from array import array
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, Protocol
+from urllib.parse import unquote, urlsplit
+
+from ..errors import ConfigError, FormatError, NotVerifiedError
+from ..trail.layout import Origin, parse_seal_key, seal_key
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+TRAILS: Final = "trails"
+RECORDS: Final = "records"
+PRIVATE: Final = ".incoming"
+_ORIGIN_DEPTH: Final = 4
+_SEAL_NAME: Final = re.compile(r"([0-9]{12})\.seal")
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectInfo:
+    """What a listing says about one object.
+
+    Attributes:
+        key: The object's key.
+        size: Its size in bytes.
+        modified: When it was written, in seconds since 1970 by the store's clock.
+    """
+
+    key: str
+    size: int
+    modified: float
+
+
+class StoreReader(Protocol):
+    """Read what a store holds.
+
+    Guarantees:
+        Ordering: `origins` and `seals` are sorted; `objects` has no order.
+        Completeness: an object that was there when a listing began and is still there is in it.
+        Failure: what is there but cannot be read raises `NotVerifiedError`; it is never taken for absent.
+    """
+
+    name: str
+
+    def origins(self) -> Iterator[Origin]:
+        """Yield the origin of every trail that has a seal, in the order of its text."""
+        ...
+
+    def seals(self, origin: Origin) -> Iterator[int]:
+        """Yield the numbers of the batches of which a seal is listed, ascending."""
+        ...
+
+    def seal_count(self, origin: Origin) -> int:
+        """Return how many seals of the trail are listed."""
+        ...
+
+    def objects(self, prefix: str) -> Iterator[ObjectInfo]:
+        """Yield every object below the folder ``prefix``; all objects when it is empty."""
+        ...
+
+    def read(self, key: str, limit_bytes: int) -> bytes | None:
+        """Return the object's exact bytes; None if there is no such object.
+
+        Raises:
+            NotVerifiedError: It is there but cannot be read, or is larger than the limit.
+        """
+        ...
+
+
+def _too_large(key: str, size: int, limit_bytes: int) -> NotVerifiedError:
+    return NotVerifiedError(f"{key} has {size} bytes; a verifier reads no more than {limit_bytes} of such an object")
+
+
+def _numbers(numbers: Iterable[int]) -> tuple[int, int]:
+    """Return how many numbers there are and the greatest one (-1 for none)."""
+    count, greatest = 0, -1
+    for number in numbers:
+        count += 1
+        greatest = max(greatest, number)
+    return count, greatest
+
+
+class DirectoryReader:
+    """Read a directory store.
+
+    The store's private folder of temporary files (`.incoming`) is skipped. Links and special files are listed with the
+    size 0, so that they are reported, and count as absent when they are read.
+    """
+
+    def __init__(self, root: Path) -> None:
+        """Open the store.
+
+        Args:
+            root: The store's folder.
+
+        Raises:
+            NotVerifiedError: There is no such folder.
+        """
+        if not root.is_dir():
+            raise NotVerifiedError(f"there is no store at {root}: not a folder", hint="Check the path of STORE.")
+        self.name = str(root)
+        self._root = os.fspath(root)
+
+    def origins(self) -> Iterator[Origin]:
+        """Yield the trails with a seal; see `StoreReader`."""
+        for parts in self._folders(f"{self._root}/{TRAILS}", _ORIGIN_DEPTH):
+            try:
+                origin = Origin.parse("/".join(parts))
+            except FormatError:
+                continue
+            if any(True for _ in self._seal_numbers(origin)):
+                yield origin
+
+    def _folders(self, path: str, depth: int) -> Iterator[tuple[str, ...]]:
+        with self._scan(path) as entries:
+            names = sorted(entry.name for entry in entries if entry.is_dir(follow_symlinks=False))
+        for name in names:
+            if depth == 1:
+                yield (name,)
+            else:
+                yield from ((name, *rest) for rest in self._folders(f"{path}/{name}", depth - 1))
+
+    def _scan(self, path: str) -> os._ScandirIterator[str] | _NoEntries:
+        try:
+            return os.scandir(path)
+        except (FileNotFoundError, NotADirectoryError):
+            return _NoEntries()
+        except OSError as error:
+            raise NotVerifiedError(f"cannot list {path}: {error.strerror}", hint="Read permission is needed on the whole store.") from error
+
+    def _seal_numbers(self, origin: Origin) -> Iterator[int]:
+        with self._scan(f"{self._root}/{TRAILS}/{origin}") as entries:
+            for entry in entries:
+                found = _SEAL_NAME.fullmatch(entry.name)
+                if found:
+                    yield int(found[1])
+
+    def seals(self, origin: Origin) -> Iterator[int]:
+        """Yield the batches' numbers; see `StoreReader`. Only a trail with holes costs memory, 8 bytes a seal."""
+        count, greatest = _numbers(self._seal_numbers(origin))
+        if count == greatest + 1:
+            return iter(range(count))
+        return iter(sorted(array("Q", self._seal_numbers(origin))))
+
+    def seal_count(self, origin: Origin) -> int:
+        """Return the number of seals; see `StoreReader`."""
+        return _numbers(self._seal_numbers(origin))[0]
+
+    def objects(self, prefix: str) -> Iterator[ObjectInfo]:
+        """Yield the objects; see `StoreReader`."""
+        folders = [prefix]
+        while folders:
+            folder = folders.pop()
+            with self._scan(f"{self._root}/{folder}") as entries:
+                for entry in entries:
+                    key = f"{folder}/{entry.name}" if folder else entry.name
+                    if entry.is_dir(follow_symlinks=False):
+                        if key != PRIVATE:
+                            folders.append(key)
+                        continue
+                    try:
+                        status = entry.stat(follow_symlinks=False)
+                    except FileNotFoundError:
+                        continue
+                    yield ObjectInfo(key, status.st_size if stat.S_ISREG(status.st_mode) else 0, status.st_mtime)
+
+    def read(self, key: str, limit_bytes: int) -> bytes | None:
+        """Return an object's bytes; see `StoreReader`."""
+        try:
+            descriptor = os.open(f"{self._root}/{key}", os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        except OSError as error:
+            if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENXIO):
+                return None
+            raise NotVerifiedError(f"cannot read {key}: {error.strerror}", hint="Read permission is needed on the whole store.") from error
+        try:
+            with open(descriptor, "rb", buffering=0) as file:  # noqa: PTH123 -- Path.open takes no descriptor, hence no O_NOFOLLOW
+                status = os.fstat(descriptor)
+                if not stat.S_ISREG(status.st_mode):
+                    return None
+                if status.st_size > limit_bytes:
+                    raise _too_large(key, status.st_size, limit_bytes)
+                raw = file.read(limit_bytes + 1)
+        except OSError as error:
+            raise NotVerifiedError(f"cannot read {key}: {error.strerror}", hint="Check the disk below the store.") from error
+        if len(raw) > limit_bytes:
+            raise _too_large(key, len(raw), limit_bytes)
+        return raw
+
+
+class _NoEntries:
+    """Stand for a folder that is not there."""
+
+    def __enter__(self) -> Iterator[os.DirEntry[str]]:
+        return iter(())
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+
+class MemoryReader:
+    """The in-memory twin of `DirectoryReader`: objects from a mapping, all written at one time unless said otherwise."""
+
+    def __init__(self, objects: dict[str, bytes], *, modified: float = 0.0) -> None:
+        """Read from this mapping of keys to bytes, which the caller may change between calls."""
+        self.name = "memory"
+        self.contents = objects
+        self.modified: dict[str, float] = {}
+        self._modified = modified
+
+    def origins(self) -> Iterator[Origin]:
+        """Yield the trails with a seal; see `StoreReader`."""
+        found = {str(origin): origin for origin, _ in self._seals()}
+        return (found[text] for text in sorted(found))
+
+    def _seals(self) -> Iterator[tuple[Origin, int]]:
+        for key in self.contents:
+            try:
+                yield parse_seal_key(key)
+            except FormatError:
+                continue
+
+    def seals(self, origin: Origin) -> Iterator[int]:
+        """Yield the batches' numbers; see `StoreReader`."""
+        return iter(sorted(batch for owner, batch in self._seals() if owner == origin))
+
+    def seal_count(self, origin: Origin) -> int:
+        """Return the number of seals; see `StoreReader`."""
+        return sum(seal_key(owner, batch) in self.contents for owner, batch in self._seals() if owner == origin)
+
+    def objects(self, prefix: str) -> Iterator[ObjectInfo]:
+        """Yield the objects; see `StoreReader`."""
+        for key, raw in list(self.contents.items()):
+            if not prefix or key.startswith(f"{prefix}/"):
+                yield ObjectInfo(key, len(raw), self.modified.get(key, self._modified))
+
+    def read(self, key: str, limit_bytes: int) -> bytes | None:
+        """Return an object's bytes; see `StoreReader`."""
+        raw = self.contents.get(key)
+        if raw is not None and len(raw) > limit_bytes:
+            raise _too_large(key, len(raw), limit_bytes)
+        return raw
+
+
+def open_store(where: str) -> StoreReader:
+    """Open the store that a command line names.
+
+    Args:
+        where: A folder's path, or a ``file://`` URL.
+
+    Raises:
+        ConfigError: The URL is of a kind that this version cannot read.
+        NotVerifiedError: There is no such folder.
+    """
+    scheme, separator, _ = where.partition("://")
+    if not separator:
+        return DirectoryReader(Path(where))
+    url = urlsplit(where)
+    if scheme.lower() != "file" or url.netloc not in ("", "localhost"):
+        raise ConfigError(
+            f"cannot read {where!r}: this version reads directory stores only",
+            hint="Give a folder's path or a file:// URL of this machine; copy a bucket to a folder first.",
+        )
+    return DirectoryReader(Path(unquote(url.path)))

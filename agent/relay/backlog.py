@@ -1,0 +1,134 @@
+"""The bytes of one stream that no worker has acknowledged yet, in order and bounded.
+
+Invariants:
+    - Every byte that was appended or discarded is sent to each worker until one acknowledges it; a new worker gets
+      everything from the first unacknowledged byte on.
+    - Stream offsets never move: a new worker may get the same bytes in other frames, and skips by offset what is durable.
+    - `room` never goes below zero, so memory is bounded by `limit_bytes` plus one frame.
+
+The module does no input or output; it must not know about processes or clocks.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+
+from .wire import MAX_DATA_BYTES, encode_data, encode_end, encode_gap
+
+
+class _Segment:
+    """Hold a run of bytes, or the place of bytes that were thrown away (`data` is None)."""
+
+    __slots__ = ("data", "end", "start")
+
+    def __init__(self, start: int, end: int, data: bytearray | None) -> None:
+        self.start = start
+        self.end = end
+        self.data = data
+
+
+class Backlog:
+    """Keep what was read until it is acknowledged, and cut it into frames for the worker of the moment.
+
+    Attributes:
+        acknowledged: Stream offset before which nothing is needed any more.
+        end: Stream offset after the last byte read or thrown away.
+        ended: The stream's end was seen; `end` will not move again.
+        discarded_bytes: How many bytes were thrown away.
+    """
+
+    def __init__(self, limit_bytes: int) -> None:
+        """Begin empty at stream offset 0.
+
+        Args:
+            limit_bytes: How many bytes may wait for their acknowledgement.
+        """
+        self.limit_bytes = limit_bytes
+        self.acknowledged = 0
+        self.end = 0
+        self.ended = False
+        self.discarded_bytes = 0
+        self._held_bytes = 0
+        self._sent: deque[_Segment] = deque()
+        self._queued: deque[_Segment] = deque()
+        self._end_framed = False
+
+    @property
+    def room(self) -> int:
+        """Return how many more bytes may be appended."""
+        return self.limit_bytes - self._held_bytes
+
+    @property
+    def has_frames(self) -> bool:
+        """Say whether `next_frame` has something to send."""
+        return bool(self._queued) or (self.ended and not self._end_framed)
+
+    def append(self, data: bytes | memoryview) -> None:
+        """Keep the stream's next bytes, at most `room` of them."""
+        while data:
+            tail = self._queued[-1] if self._queued else None
+            if tail is None or tail.data is None or len(tail.data) >= MAX_DATA_BYTES:
+                tail = _Segment(self.end, self.end, bytearray())
+                self._queued.append(tail)
+            assert tail.data is not None  # noqa: S101 - tells the type checker what the condition above says
+            part = data[: MAX_DATA_BYTES - len(tail.data)]
+            tail.data += part
+            tail.end += len(part)
+            self.end += len(part)
+            self._held_bytes += len(part)
+            data = data[len(part) :]
+
+    def discard(self, count: int) -> None:
+        """Note that the stream's next `count` bytes were thrown away."""
+        if count == 0:
+            return
+        if self._queued and self._queued[-1].data is None:
+            self._queued[-1].end += count
+        else:
+            self._queued.append(_Segment(self.end, self.end + count, None))
+        self.end += count
+        self.discarded_bytes += count
+
+    def acknowledge(self, offset: int) -> bool:
+        """Forget the bytes before `offset`, of those that were sent; say whether that was news."""
+        if offset <= self.acknowledged:
+            return False
+        while self._sent and self._sent[0].end <= offset:
+            segment = self._sent.popleft()
+            self._held_bytes -= len(segment.data or b"")
+        if self._sent and self._sent[0].start < offset:
+            head = self._sent[0]
+            if head.data is not None:
+                del head.data[: offset - head.start]
+                self._held_bytes -= offset - head.start
+            head.start = offset
+        limit = self._sent[0].start if self._sent else self._queued[0].start if self._queued else self.end
+        self.acknowledged = min(offset, limit)
+        return True
+
+    def next_frame(self) -> bytes:
+        """Return the next frame for the current worker; empty when it has everything."""
+        if not self._queued:
+            if not self.ended or self._end_framed:
+                return b""
+            self._end_framed = True
+            return encode_end()
+        segment = self._queued.popleft()
+        last = self._sent[-1] if self._sent else None
+        if segment.data is None:
+            self._sent.append(segment)
+            return encode_gap(segment.start, segment.end)
+        frame = encode_data(segment.data)
+        # A service that writes line by line must not make a segment of every line it waits for.
+        if last is not None and last.data is not None and len(last.data) + len(segment.data) <= MAX_DATA_BYTES:
+            last.data += segment.data
+            last.end = segment.end
+        else:
+            self._sent.append(segment)
+        return frame
+
+    def rewind(self) -> None:
+        """Begin again at the first unacknowledged byte, for a new worker."""
+        self._queued.extendleft(reversed(self._sent))
+        self._sent.clear()
+        self._end_framed = False

@@ -1,0 +1,434 @@
+"""The parent's life: start the worker, start the commands, move bytes, forward signals, reap, drain, exit.
+
+Invariants:
+    - A worker that dies is started anew for as long as the streams live, after 0.1 s to 5 s. Each one gets every byte
+      that no worker has acknowledged.
+    - The service's exit code is ours; 128 + n when signal n ended it; 126 or 127 when it could not be started.
+    - A service is started once a worker is at work, or five seconds have passed; if the first worker ends with exit
+      code 2 (configuration) before that, the service is never started and 2 is the exit code.
+    - The end: every pipe at its end (or held by a grandchild for `linger_seconds` after its command), then the worker
+      has `grace_seconds` to seal and ship, then SIGTERM, then SIGKILL. What it made durable stays in its state.
+
+What the worker must do: ignore no stream before its end. SIGTERM asks it to stop its other sources; a stream goes on until
+END, because a service manager may send SIGTERM to parent, worker and service at once while the service still has lines to
+write. (With systemd, `KillMode=mixed` spares the service the second SIGTERM that forwarding makes.)
+
+Signals a key on the terminal sends reach the service from the kernel, so they are not forwarded. A standard input that is
+read as a stream is closed by SIGTERM, SIGINT or SIGQUIT after what it holds was read; by a first Ctrl-C it is not, because
+that ends the program that writes to it.
+
+The module must not import asyncio or anything the worker is made of.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import sys
+import time
+from select import POLLIN, poll
+from signal import SIGHUP, SIGKILL, SIGTERM
+from typing import TYPE_CHECKING, Final, Literal, NamedTuple, NoReturn
+
+from ..trail.ulid import RANDOM_BYTES, new_ulid
+from .processes import FORWARDED, STOPPING, Signals, keep_standard_descriptors_taken, log, readable, reap, spawn, spawn_apart, tell
+from .stream import Stream
+from .wire import ENVIRONMENT_KEY
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+_EXIT_CONFIGURATION: Final = 2
+_EXIT_NOT_EXECUTABLE: Final = 126
+_EXIT_NOT_FOUND: Final = 127
+_HURRY_SECONDS: Final = 2.0
+_LAST_CALL_BYTES: Final = 1 << 20
+
+
+class Feed(NamedTuple):
+    """Name one stream source.
+
+    Attributes:
+        source: The source's id from the configuration.
+        argv: The command whose standard output and standard error are read; None reads our own standard input.
+    """
+
+    source: str
+    argv: tuple[str, ...] | None = None
+
+
+class Limits(NamedTuple):
+    """Hold the parent's bounds.
+
+    Attributes:
+        grace_seconds: How long the worker may take to seal and ship once the streams have ended.
+        buffer_bytes: How many unacknowledged bytes are kept for each stream.
+        when_full: ``block`` makes the service wait while that buffer is full; ``gap`` throws lines away and says so.
+        patience_seconds: With ``gap``, how long the service waits before that.
+        linger_seconds: How long a pipe is read after its command's end while a grandchild holds it.
+        start_seconds: How long the commands' start waits for the first worker.
+        backoff_min_seconds: The pause before a worker that had made progress is started anew.
+        backoff_max_seconds: The longest pause.
+    """
+
+    grace_seconds: float = 25.0
+    buffer_bytes: int = 4 << 20
+    when_full: Literal["block", "gap"] = "block"
+    patience_seconds: float = 1.0
+    linger_seconds: float = 5.0
+    start_seconds: float = 5.0
+    backoff_min_seconds: float = 0.1
+    backoff_max_seconds: float = 5.0
+
+
+class _Command:
+    """One command: its streams, and its process while it runs."""
+
+    def __init__(self, argv: tuple[str, ...], streams: list[Stream]) -> None:
+        self.argv = argv
+        self.streams = streams
+        self.pid: int | None = None
+        self.exit_code: int | None = None
+        self.ended_at = 0.0
+
+
+class _Parent:
+    """Everything the parent knows; `run` is its life."""
+
+    def __init__(self, feeds: Sequence[Feed], worker_argv: Sequence[str], limits: Limits, *, keep_running: bool) -> None:
+        self._worker_argv = list(worker_argv)
+        self._limits = limits
+        self._keep_running = keep_running
+        self._streams: list[Stream] = []
+        self._commands: list[_Command] = []
+        self._stdin: Stream | None = None
+        for feed in feeds:
+            if feed.argv is None:
+                self._stdin = self._new_stream(feed.source, "stdin", 0)
+            else:
+                streams = [self._new_stream(feed.source, channel, None) for channel in ("stdout", "stderr")]
+                self._commands.append(_Command(feed.argv, streams))
+        self._signals = Signals()
+        self._worker_pid: int | None = None
+        self._worker_code: int | None = None
+        self._worker_progress = False
+        self._respawns = 0
+        self._backoff_seconds = limits.backoff_min_seconds
+        self._spawn_at: float | None = None
+        self._launched = False
+        self._launch_by = time.monotonic() + limits.start_seconds
+        self._stop_signal: int | None = None
+        self._stop_at = 0.0
+        self._last_call_left: int | None = None
+        self._drain_by: float | None = None
+        self._kill_by: float | None = None
+        self._drain_deaths = 0
+        self._done = False
+        self._result: int | None = None
+
+    def _new_stream(self, source: str, channel: str, fd: int | None) -> Stream:
+        limits = self._limits
+        return Stream(
+            new_ulid(time.time_ns() // 1_000_000, os.urandom(RANDOM_BYTES)),
+            source,
+            channel,
+            fd,
+            limit_bytes=limits.buffer_bytes,
+            patience_seconds=limits.patience_seconds if limits.when_full == "gap" else None,
+        )
+
+    def run(self) -> int:
+        self._spawn_worker()
+        while not self._done:
+            self._turn()
+        return self._exit_code()
+
+    def _exit_code(self) -> int:
+        if self._result is not None:
+            return self._result
+        codes = [command.exit_code for command in self._commands if command.exit_code is not None]
+        if self._commands:
+            return next((code for code in codes if code), 0) if codes else 128 + (self._stop_signal or 0)
+        return self._worker_code or 0
+
+    def _turn(self) -> None:
+        now = time.monotonic()
+        poller = poll()
+        act: dict[int, Callable[[], object]] = {self._signals.fd: self._take_signals}
+        poller.register(self._signals.fd, POLLIN)
+        for stream in self._streams:
+            if stream.fd is not None and stream.wants_read(now):
+                poller.register(stream.fd, POLLIN)
+                act[stream.fd] = stream.read
+            if stream.link is not None:
+                poller.register(stream.link, stream.interest())
+                act[stream.link.fileno()] = lambda stream=stream: self._serve(stream)
+        moments = [moment for moment in self._moments() if moment is not None]
+        timeout = max(0.0, min(moments) - now) * 1000 + 1 if moments else None
+        for fd, _ in poller.poll(timeout):
+            act[fd]()
+        for stream in self._streams:
+            if stream.wants_write():
+                stream.send()
+        self._tick(time.monotonic())
+
+    def _serve(self, stream: Stream) -> None:
+        if stream.receive():
+            self._worker_progress = True
+        stream.send()
+
+    def _moments(self) -> list[float | None]:
+        """Return when, on the monotonic clock, something is due without any event."""
+        limits = self._limits
+        return [
+            self._spawn_at,
+            None if self._launched else self._launch_by,
+            self._drain_by,
+            self._kill_by,
+            *(stream.patience_ends() for stream in self._streams),
+            *(
+                c.ended_at + limits.linger_seconds
+                for c in self._commands
+                if c.exit_code is not None and any(s.fd is not None for s in c.streams)
+            ),
+            # A standard input that must stop may only be waiting for room, or be at its end already.
+            time.monotonic() + 0.05 if self._last_call_left is not None else None,
+        ]
+
+    def _tick(self, now: float) -> None:
+        if self._spawn_at is not None and now >= self._spawn_at:
+            self._spawn_worker()
+        if not self._launched and (now >= self._launch_by or any(stream.heard for stream in self._streams)):
+            self._launch()
+        self._close_lingering(now)
+        self._last_call(now)
+        ended = self._launched and all(stream.fd is None for stream in self._streams) and all(c.pid is None for c in self._commands)
+        if ended and self._drain_by is None and (self._stop_signal is not None or not self._keep_running):
+            self._begin_drain(now)
+        if self._drain_by is not None:
+            self._drain(now)
+
+    # -- the worker ---------------------------------------------------------------------------------------------------
+
+    def _spawn_worker(self) -> None:
+        self._spawn_at = None
+        pairs = [socket.socketpair() for _ in self._streams]
+        told = [
+            {"source": stream.source, "channel": stream.channel, "fd": theirs.fileno()}
+            for stream, (_, theirs) in zip(self._streams, pairs, strict=True)
+        ]
+        environ = {**os.environ, ENVIRONMENT_KEY: json.dumps(told)}
+        try:
+            self._worker_pid = spawn_apart(
+                self._worker_argv, environ, self._signals.inherited_mask, [theirs.fileno() for _, theirs in pairs]
+            )
+        except OSError as error:
+            for ours, _ in pairs:
+                ours.close()
+            log("error", "the worker could not be started", cause=str(error))
+            self._schedule_worker()
+            return
+        finally:
+            for _, theirs in pairs:
+                theirs.close()
+        self._worker_progress = False
+        for stream, (ours, _) in zip(self._streams, pairs, strict=True):
+            stream.attach(ours, self._respawns)
+
+    def _schedule_worker(self) -> None:
+        self._respawns += 1
+        self._backoff_seconds = (
+            self._limits.backoff_min_seconds if self._worker_progress else min(self._backoff_seconds * 2, self._limits.backoff_max_seconds)
+        )
+        self._spawn_at = time.monotonic() + self._backoff_seconds
+
+    def _worker_ended(self, code: int) -> None:
+        self._worker_pid, self._worker_code = None, code
+        for stream in self._streams:
+            if stream.link is not None and stream.receive():
+                self._worker_progress = True
+            stream.detach()
+        never_heard = not any(stream.heard for stream in self._streams)
+        if code == _EXIT_CONFIGURATION and never_heard and not (self._launched and self._commands):
+            self._result, self._done = code, True
+            return
+        if self._drain_by is not None:
+            if code == 0 and self._all_confirmed():
+                self._done = True
+                return
+            self._drain_deaths += 1
+            if self._kill_by is not None or (self._drain_deaths >= 3 and self._all_confirmed()):
+                self._give_up()
+                return
+        unacknowledged = sum(stream.backlog.end - stream.backlog.acknowledged for stream in self._streams)
+        self._schedule_worker()
+        log("warning", "the worker ended", exit_code=code, respawns=self._respawns, unacknowledged_bytes=unacknowledged)
+
+    def _all_confirmed(self) -> bool:
+        return all(stream.confirmed for stream in self._streams)
+
+    # -- the commands -------------------------------------------------------------------------------------------------
+
+    def _launch(self) -> None:
+        self._launched = True
+        if self._stop_signal is not None:
+            for command in self._commands:
+                for stream in command.streams:
+                    stream.finish()
+            return
+        for command in self._commands:
+            self._start(command)
+
+    def _start(self, command: _Command) -> None:
+        pipes = [os.pipe() for _ in command.streams]
+        try:
+            command.pid = spawn(
+                command.argv,
+                os.environ,
+                self._signals.inherited_mask,
+                {number: theirs for number, (_, theirs) in enumerate(pipes, start=1)},
+            )
+        except OSError as error:
+            command.exit_code = _EXIT_NOT_FOUND if isinstance(error, FileNotFoundError) else _EXIT_NOT_EXECUTABLE
+            command.ended_at = time.monotonic()
+            log("error", "the command could not be started", command=command.argv[0], cause=str(error))
+        for stream, (ours, theirs) in zip(command.streams, pipes, strict=True):
+            stream.fd = ours
+            os.close(theirs)
+
+    def _close_lingering(self, now: float) -> None:
+        for command in self._commands:
+            if command.exit_code is None or now < command.ended_at + self._limits.linger_seconds:
+                continue
+            for stream in command.streams:
+                if stream.fd is not None:
+                    log("warning", "a pipe was closed that outlived its command", source=stream.source, channel=stream.channel)
+                    stream.finish()
+
+    def _last_call(self, now: float) -> None:
+        """End a standard input that must stop, once what it held is read or the grace is over."""
+        stream = self._stdin
+        if self._last_call_left is None or stream is None:
+            return
+        if stream.fd is not None:
+            read_enough = stream.backlog.end >= self._last_call_left
+            if not read_enough and now < self._stop_at + self._limits.grace_seconds and readable(stream.fd):
+                return
+            stream.finish()
+        self._last_call_left = None
+
+    # -- signals and the end ------------------------------------------------------------------------------------------
+
+    def _take_signals(self) -> None:
+        for received in self._signals.read():
+            if received.number in FORWARDED:
+                self._forward(received.number, from_terminal=received.from_terminal)
+        for pid, code in reap().items():
+            if pid == self._worker_pid:
+                self._worker_ended(code)
+            for command in self._commands:
+                if pid == command.pid:
+                    command.pid, command.exit_code, command.ended_at = None, code, time.monotonic()
+
+    def _forward(self, number: int, *, from_terminal: bool) -> None:
+        running = [command.pid for command in self._commands if command.pid is not None]
+        if not from_terminal:
+            for pid in running:
+                tell(pid, number)
+        if number == SIGHUP and self._worker_pid is not None and (self._keep_running or not self._commands):
+            tell(self._worker_pid, SIGHUP)
+        if number not in STOPPING:
+            return
+        now = time.monotonic()
+        if self._stop_signal is None:
+            self._stop_signal, self._stop_at = number, now
+            self._launch_by = min(self._launch_by, now)
+            if self._stdin is not None and not from_terminal:
+                self._last_call_left = self._stdin.backlog.end + _LAST_CALL_BYTES
+        elif self._drain_by is not None:
+            self._drain_by = min(self._drain_by, now)
+        elif self._stdin is not None and self._last_call_left is None:
+            self._last_call_left = self._stdin.backlog.end + _LAST_CALL_BYTES
+
+    def _begin_drain(self, now: float) -> None:
+        grace = self._limits.grace_seconds
+        since = self._stop_at if self._stop_signal is not None else now
+        # A service that took all of the grace to end must still leave the worker the time to make its last lines durable.
+        self._drain_by = max(since + grace, now + min(5.0, grace))
+        self._backoff_seconds = self._limits.backoff_min_seconds
+        if self._spawn_at is not None:
+            self._spawn_at = min(self._spawn_at, now + self._backoff_seconds)
+        if self._keep_running and self._worker_pid is not None:
+            tell(self._worker_pid, SIGTERM)
+
+    def _drain(self, now: float) -> None:
+        assert self._drain_by is not None  # noqa: S101 - the caller asks
+        if self._worker_pid is None:
+            if now >= self._drain_by:
+                self._give_up()
+        elif self._kill_by is None and now >= self._drain_by:
+            log("warning", "the worker's grace is over", grace_seconds=self._limits.grace_seconds)
+            tell(self._worker_pid, SIGTERM)
+            self._drain_by = self._kill_by = now + _HURRY_SECONDS
+        elif self._kill_by is not None and now >= self._kill_by:
+            tell(self._worker_pid, SIGKILL)
+            self._drain_by = self._kill_by = now + _HURRY_SECONDS
+
+    def _give_up(self) -> None:
+        unacknowledged = sum(stream.backlog.end - stream.backlog.acknowledged for stream in self._streams)
+        log("error", "the drain was not finished", exit_code=self._worker_code, unacknowledged_bytes=unacknowledged)
+        if not self._commands:
+            self._result = self._worker_code or 1
+        self._done = True
+
+
+def supervise(feeds: Sequence[Feed], worker_argv: Sequence[str], limits: Limits | None = None, *, keep_running: bool = False) -> int:
+    """Run the relay to its end and return the exit code; call it once, in a process that does nothing else.
+
+    Args:
+        feeds: The streams; at most one reads standard input.
+        worker_argv: The worker's program and arguments. It finds its streams by `agent.sources.stream.inherited_streams`.
+        limits: The bounds; the defaults if None.
+        keep_running: The worker has sources of its own: it goes on when the streams have ended, until a stopping signal.
+
+    Returns:
+        The exit code of the (first failed) command; without commands the worker's.
+    """
+    keep_standard_descriptors_taken()
+    return _Parent(feeds, worker_argv, limits or Limits(), keep_running=keep_running).run()
+
+
+def worker_command(arguments: Sequence[str]) -> list[str]:
+    """Return the worker's argument list: this interpreter, this package, and the command line's own arguments."""
+    return [sys.executable, "-P", "-m", "agent", *arguments]
+
+
+def become_parent(
+    feeds: Sequence[Feed], worker_argv: Sequence[str], limits: Limits | None = None, *, keep_running: bool = False
+) -> NoReturn:
+    """Replace this process by a parent with nothing else in memory; process id, pipes and environment stay.
+
+    Call it once the configuration is known to be good: what comes after cannot tell the user about it as well.
+
+    Args:
+        feeds: As for `supervise`.
+        worker_argv: As for `supervise`.
+        limits: As for `supervise`.
+        keep_running: As for `supervise`.
+
+    Raises:
+        OSError: The interpreter could not be started again.
+    """
+    plan = {"feeds": feeds, "worker": worker_argv, "limits": (limits or Limits())._asdict(), "keep_running": keep_running}
+    arguments = [sys.executable, "-P", "-m", "agent.relay", json.dumps(plan)]
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os.execv(sys.executable, arguments)  # noqa: S606 - an argument list, no shell
+
+
+def run_plan(text: str) -> int:
+    """Run the plan that `become_parent` wrote and return the exit code."""
+    plan = json.loads(text)
+    feeds = [Feed(source, None if argv is None else tuple(argv)) for source, argv in plan["feeds"]]
+    return supervise(feeds, plan["worker"], Limits(**plan["limits"]), keep_running=plan["keep_running"])

@@ -1,0 +1,452 @@
+"""From spooled records to sealed batches: one sealer, one head, one order.
+
+Invariants:
+    - A record gets its seq here and nowhere else, at the cut of its batch, in the order in which it was spooled.
+    - A batch is built as its blocks arrive (numbered, hashed, compressed on a worker thread), so a cut costs one manifest
+      and one signature, and the event loop never waits for a large hash.
+    - A cut is one durable transaction: the sealed bytes replace their blocks and the head moves. A crash before it loses
+      nothing (the blocks are read again); a crash after it ships the very same bytes.
+    - Nothing is sealed under a name that was given up: after a fork, what no required store confirmed is numbered again
+      in a new epoch.
+
+It must not know stores, sources or files.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import time
+from datetime import datetime
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+import structlog
+from msgspec import UNSET
+
+from .spool.database import BlockMeta, Head, NewBatch, join_progress
+from .trail.batch import BatchBuilder, read_data
+from .trail.layout import Origin, data_key, seal_key
+from .trail.manifest import (
+    AgentState,
+    Continues,
+    ContinuesWhy,
+    DataObject,
+    Manifest,
+    ManifestReason,
+    RecordCounts,
+    SpoolState,
+    Totals,
+    Window,
+)
+from .trail.merkle import EMPTY_ROOT, Frontier
+from .trail.note import SigningKey
+from .trail.records import strip_seq
+from .trail.seal import build_seal, parse_seal
+from .trail.ulid import new_ulid
+from .vitals.clock import rfc3339
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from .spool import Block, QueuedBatch, Spool
+    from .spool.database import Confirmed
+    from .trail.manifest import SourceProgress
+    from .vitals.clock import Clock
+
+READ_BYTES: Final = 1 << 20
+"""How much is taken from the spool at a time."""
+READ_EARLY_BYTES: Final = 512 << 10
+"""With this much unread the sealer starts at once; with less it waits for READ_DELAY_SECONDS, to stay cheap when idle."""
+READ_DELAY_SECONDS: Final = 0.2
+
+log = structlog.get_logger("sealer")
+
+
+class SealPolicy(msgspec.Struct, frozen=True):
+    """Say when a batch is cut: at an age (seconds), at a size (raw bytes), or after a silence (seconds)."""
+
+    max_age_seconds: float
+    max_bytes: int
+    heartbeat_seconds: float
+
+
+class Identity(msgspec.Struct, frozen=True):
+    """Name an agent: what its origins have in common, and what it says of itself in every manifest."""
+
+    namespace: str
+    service: str
+    instance: str
+    version: str
+    host: str
+    boot_id: str
+    config_sha256: str
+
+
+class _Pending:
+    """Gather what the batch being built holds and accounts for."""
+
+    def __init__(self, frontier: Frontier) -> None:
+        self.builder = BatchBuilder(frontier)
+        self.metas: list[BlockMeta] = []
+        self.progress: dict[tuple[str, str | None], SourceProgress] = {}
+        self.through: int | None = None
+        self.first_record_at: float | None = None
+
+    def note(self, block: Block, now: float) -> None:
+        """Count a block whose bodies were added to the builder."""
+        self.through = block.id
+        self.metas.append(msgspec.structs.replace(block.meta, progress=()))
+        for step in block.meta.progress:
+            key = (step.id, step.file_id)
+            before = self.progress.get(key)
+            self.progress[key] = step if before is None else join_progress(before, step)
+        if block.meta.records and self.first_record_at is None:
+            self.first_record_at = now
+
+    def total(self, field: str) -> int:
+        """Sum one count over the blocks."""
+        return sum(getattr(meta, field) for meta in self.metas)
+
+    def window(self) -> Window | None:
+        """Return the times of the records; None without records."""
+        with_records = [m for m in self.metas if m.records]
+        if not with_records:
+            return None
+        return Window(
+            occurred_min=min((m.occurred_min for m in with_records if m.occurred_min), default=None),
+            occurred_max=max((m.occurred_max for m in with_records if m.occurred_max), default=None),
+            observed_min=min(m.observed_min for m in with_records),
+            observed_max=max(m.observed_max for m in with_records),
+        )
+
+
+class Sealer:
+    """Cut batches from the spool; `begin` once, then `run`, then `finish`."""
+
+    def __init__(
+        self,
+        spool: Spool,
+        identity: Identity,
+        policy: SealPolicy,
+        clock: Clock,
+        *,
+        enrolment: SigningKey | None = None,
+        on_sealed: Callable[[NewBatch], None] = lambda _batch: None,
+    ) -> None:
+        """Describe a sealer.
+
+        Args:
+            spool: The opened spool.
+            identity: Who seals.
+            policy: When.
+            clock: The source of time, and of what is known about it.
+            enrolment: The service's enrolment key, which certifies each epoch's key on batch 0.
+            on_sealed: Called after each durable cut.
+        """
+        self._spool = spool
+        self._identity = identity
+        self._policy = policy
+        self._clock = clock
+        self._enrolment = enrolment
+        self._on_sealed = on_sealed
+        self._lock = asyncio.Lock()
+        self._read_bytes = 0
+        self._last_cut = 0.0
+        self._pending = _Pending(Frontier.empty())
+        self._key: SigningKey | None = None
+        self.abandoned: set[str] = set()
+        """Origins given up after a fork; nothing may be written under them any more."""
+
+    @property
+    def head(self) -> Head:
+        """Return the trail's head; valid after `begin`."""
+        head = self._spool.head
+        if head is None:
+            message = "the sealer has not begun"
+            raise RuntimeError(message)
+        return head
+
+    async def begin(self) -> None:
+        """Open a trail, or resume the one in the spool, with a seal that says so."""
+        head = self._spool.head
+        mine = (self._identity.namespace, self._identity.service, self._identity.instance)
+        if head is None:
+            await self._open_epoch(None)
+            return
+        origin = Origin.parse(head.origin)
+        renamed = (origin.namespace, origin.service, origin.instance) != mine
+        if renamed or head.reason == ManifestReason.CLOSE:
+            await self._open_epoch(Continues(head.origin, head.size, head.root.hex(), ContinuesWhy.REOPENED))
+            return
+        self._key = SigningKey.parse(head.signing_key)
+        self._reset(head)
+        await self._cut(ManifestReason.RESUME, unclean=head.reason != ManifestReason.STOP)
+
+    def _reset(self, head: Head) -> None:
+        self._pending = _Pending(Frontier.decode(head.frontier))
+
+    async def run(self) -> None:
+        """Seal for ever."""
+        while True:
+            self._spool.appended.clear()
+            unread = self._spool.appended_bytes - self._read_bytes
+            wait = self._seconds_to_next_cut()
+            if unread < READ_EARLY_BYTES:
+                await self._wait(wait)
+                if self._spool.appended.is_set() and self._spool.appended_bytes - self._read_bytes < READ_EARLY_BYTES:
+                    await asyncio.sleep(min(READ_DELAY_SECONDS, max(0.0, self._seconds_to_next_cut())))
+            async with self._lock:
+                await self._take()
+                if self._seconds_to_next_cut() <= 0:
+                    await self._cut(ManifestReason.AGE if self._pending.builder.count else ManifestReason.HEARTBEAT)
+
+    async def _wait(self, seconds: float) -> None:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(max(0.0, seconds)):
+                await self._spool.appended.wait()
+
+    def _seconds_to_next_cut(self) -> float:
+        now = time.monotonic()
+        due = self._last_cut + self._policy.heartbeat_seconds
+        if self._pending.first_record_at is not None:
+            due = min(due, self._pending.first_record_at + self._policy.max_age_seconds)
+        return due - now
+
+    async def _take(self) -> None:
+        """Add every durable block to the batch being built, cutting whenever it is full."""
+        while True:
+            committed = self._spool.appended_bytes
+            blocks = await self._spool.blocks_after(self._pending.through, READ_BYTES)
+            if not blocks:
+                self._read_bytes = committed
+                return
+            for block in blocks:
+                if self._pending.builder.count and self._pending.builder.raw_bytes + len(block.bodies) > self._policy.max_bytes:
+                    await self._cut(ManifestReason.SIZE)
+                if block.bodies:
+                    await asyncio.to_thread(self._pending.builder.add, block.bodies)
+                self._pending.note(block, time.monotonic())
+            if self._pending.builder.raw_bytes >= self._policy.max_bytes:
+                await self._cut(ManifestReason.SIZE)
+
+    async def finish(self, *, close: bool) -> None:
+        """Seal what is left and end the trail for now (`stop`), or for good (`close`).
+
+        Args:
+            close: The sources' ends were reached and the state will not be used again.
+        """
+        async with self._lock:
+            await self._take()
+            if close and self._pending.builder.count:
+                await self._cut(ManifestReason.AGE)
+            await self._cut(ManifestReason.CLOSE if close else ManifestReason.STOP)
+
+    # ---- the cut ---------------------------------------------------------------------------------------------------
+
+    async def _cut(self, reason: ManifestReason, *, unclean: bool | None = None) -> None:
+        head = self.head
+        pending = self._pending
+        oldest = await self._spool.oldest_observed()
+        waiting = SpoolState(
+            records=max(0, self._spool.held_records - pending.builder.count),
+            bytes=self._spool.held_bytes,
+            oldest_age_seconds=0.0 if oldest is None else self._age_seconds(oldest),
+        )
+        batch, after = await asyncio.to_thread(self._seal, head, pending, reason, waiting, unclean)
+        await self._spool.cut(batch, after, pending.through)
+        self._reset(after)
+        self._last_cut = time.monotonic()
+        self._on_sealed(batch)
+
+    def _seal(
+        self, head: Head, pending: _Pending, reason: ManifestReason, waiting: SpoolState, unclean: bool | None
+    ) -> tuple[NewBatch, Head]:
+        """Build the sealed batch and the head after it (on a worker thread; it only computes)."""
+        if self._key is None:
+            message = "a cut needs the epoch's key"
+            raise RuntimeError(message)
+        cut = pending.builder.finish()
+        now = self._clock.now()
+        origin = Origin.parse(head.origin)
+        first_seq = head.size
+        data = None
+        if cut.data is not None and cut.sha256 is not None:
+            key = data_key(origin, first_seq, f"{now:%Y-%m-%d}", cut.sha256)
+            data = DataObject(key=key, bytes=len(cut.data), sha256=cut.sha256, encoding="zstd", raw_bytes=cut.raw_bytes)
+        progress = tuple(pending.progress.values())
+        counts = RecordCounts(
+            first_seq=first_seq,
+            count=cut.count,
+            events=pending.total("events"),
+            quarantined=pending.total("quarantined"),
+            gaps=pending.total("gaps"),
+        )
+        totals = Totals(
+            records=head.totals.records + counts.count,
+            events=head.totals.events + counts.events,
+            quarantined=head.totals.quarantined + counts.quarantined,
+            gaps=head.totals.gaps + counts.gaps,
+            lines=head.totals.lines + sum(p.lines for p in progress),
+            observability=head.totals.observability + sum(p.observability for p in progress),
+            bytes_lost=head.totals.bytes_lost + pending.total("bytes_lost"),
+        )
+        manifest = Manifest(
+            seq=first_seq + cut.count,
+            batch=head.batch + 1,
+            reason=reason,
+            previous=head.seal_sha256,
+            sealed_at=rfc3339(now),
+            monotonic_ns=self._clock.monotonic_ns(),
+            records=counts,
+            data=data,
+            window=pending.window(),
+            sources=progress,
+            totals=totals,
+            spool=waiting,
+            clock=self._clock.state(),
+            agent=self._agent_state(),
+            unclean=UNSET if unclean is None else unclean,
+        )
+        return self._sealed(manifest, cut.frontier, origin, (self._key,), head.signing_key, cut.data, pending.total("bytes_lost"))
+
+    def _sealed(
+        self,
+        manifest: Manifest,
+        frontier: Frontier,
+        origin: Origin,
+        signers: Sequence[SigningKey],
+        signing_key: str,
+        data: bytes | None,
+        bytes_lost: int,
+    ) -> tuple[NewBatch, Head]:
+        seal, after = build_seal(manifest, frontier, str(origin), signers)
+        root = after.root()
+        batch = NewBatch(
+            origin=str(origin),
+            number=manifest.batch,
+            reason=manifest.reason,
+            sealed_at=manifest.sealed_at,
+            size=after.size,
+            root=root,
+            records=manifest.records.count,
+            raw_bytes=0 if manifest.data is None else manifest.data.raw_bytes,
+            bytes_lost=bytes_lost,
+            observed_min=None if manifest.window is None else manifest.window.observed_min,
+            seal_key=seal_key(origin, manifest.batch),
+            data_key=None if manifest.data is None else manifest.data.key,
+            seal=seal.raw,
+            data=data,
+        )
+        head = Head(
+            origin=str(origin),
+            signing_key=signing_key,
+            batch=manifest.batch,
+            size=after.size,
+            frontier=after.encode(),
+            root=root,
+            seal_sha256=seal.sha256,
+            reason=manifest.reason,
+            sealed_at=manifest.sealed_at,
+            totals=manifest.totals,
+        )
+        return batch, head
+
+    # ---- epochs ------------------------------------------------------------------------------------------------------
+
+    async def _open_epoch(
+        self, continues: Continues | None, *, abandon: str | None = None, requeue: Sequence[tuple[BlockMeta, bytes]] = ()
+    ) -> None:
+        now = self._clock.now()
+        identity = self._identity
+        epoch = new_ulid(int(now.timestamp() * 1000), os.urandom(10))
+        origin = Origin(identity.namespace, identity.service, epoch, identity.instance)
+        key = SigningKey.from_seed(str(origin), os.urandom(32))
+        held = SpoolState(records=self._spool.held_records, bytes=self._spool.held_bytes, oldest_age_seconds=0.0)
+        manifest = Manifest(
+            seq=0,
+            batch=0,
+            reason=ManifestReason.OPEN,
+            previous=None,
+            sealed_at=rfc3339(now),
+            monotonic_ns=self._clock.monotonic_ns(),
+            records=RecordCounts(first_seq=0, count=0, events=0, quarantined=0, gaps=0),
+            data=None,
+            window=None,
+            sources=(),
+            totals=Totals(records=0, events=0, quarantined=0, gaps=0, lines=0, observability=0, bytes_lost=0),
+            spool=held,
+            clock=self._clock.state(),
+            agent=self._agent_state(),
+            key=str(key.verifier),
+            continues=continues,
+        )
+        signers = (key,) if self._enrolment is None else (key, self._enrolment)
+        batch, head = self._sealed(manifest, Frontier.empty(), origin, signers, key.encode(), None, 0)
+        await self._spool.open_epoch(batch, head, abandon=abandon, requeue=requeue)
+        self._key = key
+        self._reset(head)
+        self._read_bytes = 0
+        self._last_cut = time.monotonic()
+        self._on_sealed(batch)
+        log.info("trail opened", origin=str(origin), continues=None if continues is None else continues.origin)
+
+    async def fork(self, origin: str, confirmed: Confirmed | None, required: Sequence[str]) -> None:
+        """Give up a trail that somebody else has written to, and go on in a new epoch with what is unconfirmed.
+
+        Doing it again for an origin that was given up already changes nothing.
+
+        Args:
+            origin: The trail's name.
+            confirmed: The newest batch of it that the discovering store had confirmed; None if there is none.
+            required: The stores whose receipt counts as confirmation.
+        """
+        async with self._lock:
+            if origin in self.abandoned:
+                return
+            self.abandoned.add(origin)
+            requeue = [_unsealed(queued) for queued in await self._spool.unconfirmed(origin, required)]
+            known = confirmed is not None and confirmed.origin == origin
+            continues = Continues(
+                origin=origin,
+                size=confirmed.size if known and confirmed is not None else 0,
+                root=(confirmed.root if known and confirmed is not None else EMPTY_ROOT).hex(),
+                why=ContinuesWhy.FORK,
+            )
+            if self.head.origin == origin:
+                await self._open_epoch(continues, abandon=origin, requeue=requeue)
+            else:  # An earlier epoch, still being shipped: its records go on in the present one.
+                await self._spool.requeue(origin, requeue)
+                self._reset(self.head)
+
+    def _age_seconds(self, observed: str) -> float:
+        return max(0.0, round((self._clock.now() - datetime.fromisoformat(observed)).total_seconds(), 3))
+
+    def _agent_state(self) -> AgentState:
+        who = self._identity
+        return AgentState(who.version, who.host, who.boot_id, who.config_sha256, self._policy.heartbeat_seconds)
+
+
+def _unsealed(queued: QueuedBatch) -> tuple[BlockMeta, bytes]:
+    """Turn a sealed batch back into a block: the same bodies, without their numbers, and the same progress."""
+    manifest = parse_seal(queued.batch.seal).manifest
+    bodies = b""
+    if queued.batch.data is not None and manifest.data is not None:
+        lines = read_data(queued.batch.data, manifest.data.raw_bytes)
+        bodies = b"".join(strip_seq(line)[1] + b"\n" for line in lines)
+    window = manifest.window
+    observed = manifest.sealed_at
+    meta = BlockMeta(
+        observed_min=observed if window is None else window.observed_min,
+        observed_max=observed if window is None else window.observed_max,
+        records=manifest.records.count,
+        events=manifest.records.events,
+        quarantined=manifest.records.quarantined,
+        gaps=manifest.records.gaps,
+        bytes_lost=queued.batch.bytes_lost,
+        occurred_min=None if window is None else window.occurred_min,
+        occurred_max=None if window is None else window.occurred_max,
+        progress=manifest.sources,
+    )
+    return meta, bodies

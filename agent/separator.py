@@ -1,0 +1,160 @@
+"""Separate one block of a source into records for the trail and bytes that pass through.
+
+The meeting point of what an event is (`agent.events`) and how a record is written (`agent.trail.records`): a block of
+whole lines goes in; record bodies, the observability lines' own bytes and the counts come out.
+
+Invariants: every byte of the block is accounted for exactly once and in order, as (part of) a record or as observability;
+no bytes raise an exception; the cost is per block and per audit line, not per line. Pure: no clock, files or network.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime  # noqa: TC003 - dataclass annotations are resolved by documentation and type tools
+from typing import TYPE_CHECKING
+
+from .trail.records import QuarantineReason, event_block, quarantine_body
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from .events.classify import Rule, Span
+    from .events.validate import Judgement, Validator
+
+
+@dataclass(frozen=True, slots=True)
+class Separated:
+    """Hold what a block was separated into.
+
+    Attributes:
+        bodies: Record bodies (events and quarantine) in the order of the lines, each followed by a newline.
+        records: Number of bodies.
+        events: How many of them are events.
+        quarantined: How many of them are quarantine.
+        lines: Lines in the block, a last one without newline included.
+        observability_lines: Lines that are not audit; `lines` is always `records + observability_lines`.
+        observability: Those lines' exact bytes with their newlines; empty where they are not kept.
+        reasons: Quarantined lines by reason.
+        occurred_min: Earliest time of an event, UTC; None where there is none.
+        occurred_max: Latest likewise.
+        outcomes: Events by (category, outcome).
+    """
+
+    bodies: bytes = b""
+    records: int = 0
+    events: int = 0
+    quarantined: int = 0
+    lines: int = 0
+    observability_lines: int = 0
+    observability: bytes = b""
+    reasons: dict[str, int] = field(default_factory=dict)
+    occurred_min: datetime | None = None
+    occurred_max: datetime | None = None
+    outcomes: dict[tuple[str, str], int] = field(default_factory=dict)
+
+
+class Separator:
+    """Separate the blocks of one source. One instance serves one thread."""
+
+    def __init__(self, source: str, rule: Rule, validator: Validator, *, keep_observability: bool, has_offsets: bool) -> None:
+        """Bind a source to its rule.
+
+        Args:
+            source: The source's id, written into every record.
+            rule: Which lines are audit.
+            validator: Made for the same rule.
+            keep_observability: Whether the other lines' bytes are wanted.
+            has_offsets: Whether positions in the source mean something to an auditor (files) and go into the records.
+        """
+        self._source = source
+        self._rule = rule
+        self._validator = validator
+        self._keep = keep_observability
+        self._has_offsets = has_offsets
+
+    def separate(self, block: bytes, offset: int, observed_at: str) -> Separated:
+        """Separate a block of whole lines.
+
+        Args:
+            block: Lines each ended by a newline; the last may lack it (the end of a closed source). May be empty.
+            offset: The absolute position of the block's first byte in the source, in bytes.
+            observed_at: When the block was read, RFC 3339 in UTC with microseconds.
+        """
+        lines = block.count(b"\n") + (not block.endswith(b"\n") and bool(block))
+        spans = self._rule.candidates(block)
+        audit = [block[start:end] for start, end in spans]
+        events = audit if self._rule.tag else list(map(self._rule.event, audit))
+        judgement = self._validator.judge_lines(events)
+        if judgement.rejected:
+            return self._with_rejected(block, offset, observed_at, lines, spans, audit, events, judgement)
+        return Separated(
+            bodies=event_block(self._source, observed_at, events, self._at(spans, offset)),
+            records=len(spans),
+            events=len(spans),
+            lines=lines,
+            observability_lines=lines - len(spans),
+            observability=self._rest(block, spans),
+            occurred_min=judgement.occurred_min,
+            occurred_max=judgement.occurred_max,
+            outcomes=judgement.outcomes,
+        )
+
+    def _with_rejected(
+        self,
+        block: bytes,
+        offset: int,
+        observed_at: str,
+        lines: int,
+        spans: list[Span],
+        audit: list[bytes],
+        events: list[bytes],
+        judgement: Judgement,
+    ) -> Separated:
+        """Finish a block in which some candidates are no valid events: quarantine, or not audit after all."""
+        parts: list[bytes] = []
+        kept: list[Span] = []
+        reasons: dict[str, int] = {}
+        done = 0
+        for index, rejected in judgement.rejected.items():
+            parts.append(event_block(self._source, observed_at, events[done:index], self._at(spans[done:index], offset)))
+            kept += spans[done:index]
+            done = index + 1
+            if not self._rule.is_audit(audit[index]):
+                continue
+            start, end = spans[index]
+            at = (offset + start, end - start) if self._has_offsets else None
+            reason = QuarantineReason(rejected.reason)
+            parts += (quarantine_body(self._source, observed_at, reason, rejected.detail, audit[index], at), b"\n")
+            kept.append(spans[index])
+            reasons[reason.value] = reasons.get(reason.value, 0) + 1
+        parts.append(event_block(self._source, observed_at, events[done:], self._at(spans[done:], offset)))
+        kept += spans[done:]
+        return Separated(
+            bodies=b"".join(parts),
+            records=len(kept),
+            events=judgement.accepted,
+            quarantined=len(kept) - judgement.accepted,
+            lines=lines,
+            observability_lines=lines - len(kept),
+            observability=self._rest(block, kept),
+            reasons=reasons,
+            occurred_min=judgement.occurred_min,
+            occurred_max=judgement.occurred_max,
+            outcomes=judgement.outcomes,
+        )
+
+    def _at(self, spans: Sequence[Span], offset: int) -> list[tuple[int, int]] | None:
+        return [(offset + start, end - start) for start, end in spans] if self._has_offsets else None
+
+    def _rest(self, block: bytes, audit: Sequence[Span]) -> bytes:
+        """Return the block without its audit lines and their newlines."""
+        if not self._keep:
+            return b""
+        parts = []
+        position = 0
+        for start, end in audit:
+            if start > position:
+                parts.append(block[position:start])
+            position = end + 1
+        parts.append(block[position:])
+        return b"".join(parts)

@@ -1,0 +1,69 @@
+"""Say what a source is to the rest of the agent, and what it needs from it.
+
+Invariants: a source hands bodies, progress and cursors to the intake in one append; it writes observability bytes only
+after that append was accepted; it returns from `run` only once it was told to stop or its input has ended for good.
+
+This module holds types only; it must not open files, look at the clock or know any source.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    import asyncio
+    from collections.abc import Callable
+    from datetime import datetime
+    from typing import TypeAlias
+
+    from ..separator import Separated
+
+    ProblemReport: TypeAlias = Callable[[str, str | None], None]
+    """Called with a path and what is wrong with it, or with None once it is cured."""
+
+
+class Source(Protocol):
+    """Bring lines in, from one file pattern, stream or socket.
+
+    Guarantees:
+        Ordering: the lines of one file or stream reach the intake in their order; nothing is promised between two.
+        Exactness: records and cursor travel in one append, so that after a crash nothing is in the spool twice.
+        Return: `run` returns after `stop` was set, or when the input has ended for good; anything else is an error.
+        Cancellation: `run` may be cancelled at any await; what was not accepted is read again at the next start.
+    """
+
+    async def run(self, stop: asyncio.Event) -> object:
+        """Read until `stop` is set, then bring in what lies at hand and return.
+
+        Raises:
+            DurabilityError: The spool's disk refused; the process is ending.
+        """
+        ...
+
+
+class Sink(Protocol):
+    """Take the observability bytes on their way out.
+
+    Guarantees: `write` never blocks and never raises; what it cannot keep it sheds and counts. Bytes of one channel leave
+    in the order of their writes.
+    """
+
+    def write(self, data: bytes, channel: str) -> None:
+        """Queue bytes (whole lines, or pieces of an over-long one) for a channel, for example ``stdout``."""
+        ...
+
+
+class TimeOfDay(Protocol):
+    """Tell the time."""
+
+    def now(self) -> datetime:
+        """Return the current time, aware, in UTC."""
+        ...
+
+
+class BlockSeparator(Protocol):
+    """Separate blocks of whole lines, as `agent.separator.Separator` does; one instance serves one thread."""
+
+    def separate(self, block: bytes, offset: int, observed_at: str) -> Separated:
+        """Return the records and the observability bytes of a block that begins at an absolute offset."""
+        ...

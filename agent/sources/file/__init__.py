@@ -1,0 +1,12 @@
+"""Tail files across rotation, truncation, restarts and crashes.
+
+`identity` knows what makes a file the same file, `handle` reads one, `reader` turns one into appends, `discover` finds names,
+`recovery` finds a cursor's file again, `wake` says when to look, `tail` runs it all.
+"""
+
+from __future__ import annotations
+
+from .settings import TailSettings
+from .tail import FileSource
+
+__all__ = ["FileSource", "TailSettings"]

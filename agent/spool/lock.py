@@ -1,0 +1,67 @@
+"""Make sure that one state directory serves one agent.
+
+The lock is an flock(2) on a file of its own, never on the database: closing any descriptor of the database in this
+process would drop SQLite's own POSIX locks (sqlite.org/howtocorrupt.html §2.2). The kernel releases an flock when the
+process ends, however it ends, so a stale lock cannot exist.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from typing import TYPE_CHECKING, Self
+
+from ..errors import StateError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+    from types import TracebackType
+
+LOCK_FILE = "lock"
+
+
+class StateLock:
+    """Hold the exclusive right to one state directory, from `acquire` until `release` or the process's end."""
+
+    def __init__(self, state: Path) -> None:
+        """Name the state directory; nothing is opened yet."""
+        self._path = state / LOCK_FILE
+        self._fd = -1
+
+    def acquire(self) -> None:
+        """Create the directory (mode 0700) if need be, and take the lock without waiting.
+
+        Raises:
+            StateError: Another agent holds the lock, or the directory cannot be used.
+        """
+        try:
+            self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            message = f"cannot use the state directory {self._path.parent}: {error.strerror}"
+            raise StateError(message, hint="Create it, owned by the agent's user, on a local disk.") from error
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            holder = os.pread(fd, 32, 0).decode("ascii", "replace").strip() or "unknown"
+            os.close(fd)
+            message = f"the state directory {self._path.parent} is in use by another agent (process {holder})"
+            raise StateError(message, hint="Stop that agent, or give this one a state directory of its own.") from error
+        os.ftruncate(fd, 0)
+        os.pwrite(fd, f"{os.getpid()}\n".encode("ascii"), 0)
+        self._fd = fd
+
+    def release(self) -> None:
+        """Give the lock back; doing it twice is harmless."""
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+
+    def __enter__(self) -> Self:
+        """Acquire on entering."""
+        self.acquire()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        """Release on leaving."""
+        self.release()

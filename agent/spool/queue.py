@@ -1,0 +1,369 @@
+"""The asynchronous side of the spool: group commit, the bound, and waiting.
+
+Invariants:
+    - One worker thread owns the database, so transactions happen in the order in which they were asked for.
+    - What `submit` accepted is committed in that order, or the process ends (`DurabilityError`); a full disk is retried
+      for ever, with nothing acknowledged meanwhile.
+    - Commits group by bytes when busy and go out at once when idle; appends without records wait up to a second for
+      company, because nobody's "durable" depends on them.
+    - The bound is kept here, well below anything SQLite or the disk would enforce: sealing and receipts free space and
+      are never refused; only appends wait. A ballast file gives back room when the disk itself is full.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import time
+from collections import deque
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Final, TypeVar
+
+from ..errors import DurabilityError, SpoolFullError, TrailsealError
+from .database import ROW_OVERHEAD_BYTES, Database
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Sequence
+    from pathlib import Path
+
+    from ..intake import Append, Cursor
+    from .database import Block, BlockMeta, Confirmed, Head, NewBatch, QueuedBatch
+
+T = TypeVar("T")
+
+PENDING_BYTES: Final = 4 << 20
+"""How many bytes may be accepted but not yet committed."""
+GROUP_BYTES: Final = 2 << 20
+"""How many bytes one transaction takes, about."""
+COMPANY_SECONDS: Final = 1.0
+"""How long an append without records may wait for others."""
+COMPANY_COUNT: Final = 64
+"""How many appends without records may wait."""
+BALLAST_FILE: Final = "ballast"
+BALLAST_BYTES: Final = 8 << 20
+RETRY_SECONDS: Final = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
+RESERVE: Final = 16
+"""One part in this many of the bound is kept free of appends: room for gap records and for the batch being cut."""
+
+
+class Spool:
+    """Be the intake of the sources, and the queue of the sealer and the shipper."""
+
+    def __init__(
+        self,
+        state: Path,
+        max_bytes: int,
+        *,
+        on_commit: Callable[[float, Sequence[Append]], None] = lambda _seconds, _appends: None,
+        on_full: Callable[[str | None], None] = lambda _why: None,
+    ) -> None:
+        """Describe a spool; `open` opens it.
+
+        Args:
+            state: The state directory, whose lock the caller holds.
+            max_bytes: The bound on what is held, in bytes.
+            on_commit: Called after each commit with its duration in seconds and the appends it made durable.
+            on_full: Called with the reason when appends begin to wait for room, and with None when there is room again.
+        """
+        self._state = state
+        self.max_bytes = max_bytes
+        self._on_commit = on_commit
+        self._on_full = on_full
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="spool")
+        self._db: Database | None = None
+        self._cursors: list[Cursor] = []
+        self._pending: deque[tuple[Append, asyncio.Future[None]]] = deque()
+        self._pending_bytes = 0
+        self._with_records = 0
+        self._hurry = False
+        self._failure: TrailsealError | None = None
+        self._full: str | None = None
+        self._work = asyncio.Event()
+        self._room = asyncio.Condition()
+        self._has_ballast = False
+        self.appended = asyncio.Event()
+        """Set after each commit of appends; the sealer clears it."""
+        self.queued = asyncio.Condition()
+        """Notified after each cut and each receipt."""
+        self.held_bytes = 0
+        """What the spool holds now, as the bound counts it."""
+        self.held_records = 0
+        self.appended_bytes = 0
+        """Bytes of bodies committed since the start; only ever grows."""
+        self.waiting_batches = 0
+        self.head: Head | None = None
+
+    # ---- life ----------------------------------------------------------------------------------------------------
+
+    async def open(self) -> None:
+        """Open the database and take stock.
+
+        Raises:
+            StateError: The spool cannot be used.
+        """
+        self._db = await self._run(lambda: Database(self._state))
+        self.held_bytes, self.held_records = await self.read(Database.held)
+        self.head = await self.read(Database.head)
+        self._cursors = [c for c in await self.read(Database.cursors) if not c.finished]
+        self.waiting_batches = await self.read(Database.waiting)
+        await self.read(Database.forget_finished)
+        await self._run(self._place_ballast)
+
+    async def close(self) -> None:
+        """Close the database; what was accepted must have been flushed before."""
+        if self._db is not None:
+            await self.read(Database.close)
+            self._db = None
+        self._thread.shutdown(wait=True)
+
+    async def _run(self, function: Callable[[], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._thread, function)
+
+    async def read(self, method: Callable[[Database], T]) -> T:
+        """Call a method of the database on its own thread."""
+        db = self._db
+        if db is None:
+            message = "the spool is not open"
+            raise DurabilityError(message)
+        return await self._run(lambda: method(db))
+
+    # ---- intake (see agent/intake.py for the guarantees) ---------------------------------------------------------------
+
+    def cursors(self, source: str) -> Sequence[Cursor]:
+        """Return the unfinished cursors of one source as they were when the spool was opened."""
+        return [c for c in self._cursors if c.source == source]
+
+    def has_room(self) -> bool:
+        """Say whether a submit would be accepted at once."""
+        return self._failure is None and self._pending_bytes < PENDING_BYTES and not self._over_bound(0)
+
+    def _over_bound(self, more_bytes: int) -> bool:
+        return self.held_bytes + self._pending_bytes + more_bytes > self.max_bytes - self.max_bytes // RESERVE
+
+    async def submit(self, append: Append) -> Awaitable[None]:
+        """Accept one append, waiting for room first; the awaitable resolves once it is durable.
+
+        Gap records are small and say what was lost, so they may use the reserve and do not wait for the bound.
+        """
+        size = len(append.bodies) + ROW_OVERHEAD_BYTES
+        only_states_loss = append.gaps == append.records > 0
+        # Waiting for the bound means waiting for the shipper; progress without bodies costs next to nothing.
+        if self._must_wait(size, bounded=not only_states_loss):
+            async with self._room:
+                while self._must_wait(size, bounded=not only_states_loss):
+                    if self._over_bound(size) and not only_states_loss:
+                        self._say_full(f"the spool holds {self.held_bytes} of {self.max_bytes} bytes; reading waits for the stores")
+                    await self._room.wait()
+        if self._failure is not None:
+            raise self._failure
+        future = asyncio.get_running_loop().create_future()
+        self._pending.append((append, future))
+        self._pending_bytes += size
+        self._with_records += bool(append.records)
+        self._work.set()
+        return future
+
+    def _must_wait(self, size: int, *, bounded: bool) -> bool:
+        if self._failure is not None:
+            return False
+        return self._pending_bytes >= PENDING_BYTES or (bounded and self._over_bound(size))
+
+    async def flush(self) -> None:
+        """Wait until everything accepted so far is durable."""
+        if self._pending:
+            self._hurry = True
+            self._work.set()
+            await asyncio.shield(self._pending[-1][1])
+
+    async def run(self) -> None:
+        """Commit what is submitted, for ever; ends only by cancellation or a disk that cannot be trusted.
+
+        Raises:
+            DurabilityError: A commit failed in a way that a retry cannot mend.
+        """
+        while True:
+            await self._work.wait()
+            await self._wait_for_company()
+            group, size = self._take_group()
+            try:
+                await self._commit([append for append, _ in group])
+            except TrailsealError as error:
+                self._fail(error, group)
+                raise
+            self._pending_bytes -= size
+            for _, future in group:
+                if not future.done():
+                    future.set_result(None)
+            self.appended.set()
+            await self._make_room_known()
+
+    async def _wait_for_company(self) -> None:
+        if self._with_records or self._hurry or len(self._pending) >= COMPANY_COUNT:
+            return
+        deadline = time.monotonic() + COMPANY_SECONDS
+        while not (self._with_records or self._hurry or len(self._pending) >= COMPANY_COUNT):
+            self._work.clear()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(max(0.0, deadline - time.monotonic())):
+                    await self._work.wait()
+                continue
+            break
+        self._work.set()
+
+    def _take_group(self) -> tuple[list[tuple[Append, asyncio.Future[None]]], int]:
+        group: list[tuple[Append, asyncio.Future[None]]] = []
+        size = 0
+        while self._pending and size < GROUP_BYTES:
+            append, future = self._pending.popleft()
+            group.append((append, future))
+            size += len(append.bodies) + ROW_OVERHEAD_BYTES
+            self._with_records -= bool(append.records)
+        if not self._pending:
+            self._hurry = False
+            self._work.clear()
+        return group, size
+
+    async def _commit(self, appends: list[Append]) -> None:
+        attempt = 0
+        while True:
+            started = time.perf_counter()
+            try:
+                added = await self.read(lambda db: db.append(appends))
+            except SpoolFullError as error:
+                # The cursors have not moved, so nothing is lost by waiting; shipping goes on and frees space.
+                self._say_full(error.message)
+                await asyncio.sleep(RETRY_SECONDS[min(attempt, len(RETRY_SECONDS) - 1)])
+                attempt += 1
+                continue
+            self.held_bytes += added
+            self.held_records += sum(a.records for a in appends)
+            self.appended_bytes += sum(len(a.bodies) for a in appends)
+            self._on_commit(time.perf_counter() - started, appends)
+            return
+
+    def _fail(self, error: TrailsealError, group: list[tuple[Append, asyncio.Future[None]]]) -> None:
+        self._failure = error
+        for _, future in (*group, *self._pending):
+            if not future.done():
+                future.set_exception(error)
+                future.exception()  # Marks it as seen: the supervisor reports the cause once, not once per append.
+
+    def _say_full(self, why: str) -> None:
+        if self._full is None:
+            self._full = why
+            self._on_full(why)
+
+    async def _make_room_known(self) -> None:
+        if self._full is not None and not self._over_bound(0):
+            self._full = None
+            self._on_full(None)
+        async with self._room:
+            self._room.notify_all()
+
+    # ---- sealing and shipping --------------------------------------------------------------------------------------
+
+    async def blocks_after(self, last_id: int | None, limit_bytes: int) -> list[Block]:
+        """Read the next blocks to seal, in order."""
+        return await self.read(lambda db: db.blocks_after(last_id, limit_bytes))
+
+    async def cut(self, batch: NewBatch, head: Head, through_block: int | None) -> None:
+        """Make a sealed batch durable in place of its blocks."""
+        freed, added = await self._freeing(lambda db: db.cut(batch, head, through_block))
+        await self._sealed(head, added - freed)
+
+    async def open_epoch(
+        self, batch: NewBatch, head: Head, *, abandon: str | None = None, requeue: Sequence[tuple[BlockMeta, bytes]] = ()
+    ) -> None:
+        """Make a new epoch durable; see Database.open_epoch."""
+        await self._freeing(lambda db: db.open_epoch(batch, head, abandon=abandon, requeue=requeue))
+        self.held_bytes, self.held_records = await self.read(Database.held)
+        await self._sealed(head, 0)
+
+    async def requeue(self, abandon: str, requeue: Sequence[tuple[BlockMeta, bytes]]) -> None:
+        """Give up an earlier epoch's batches in favour of blocks rebuilt from them; see Database.requeue."""
+        await self._freeing(lambda db: db.requeue(abandon, requeue))
+        self.held_bytes, self.held_records = await self.read(Database.held)
+        self.waiting_batches = await self.read(Database.waiting)
+
+    async def _sealed(self, head: Head, more_bytes: int) -> None:
+        self.head = head
+        self.held_bytes += more_bytes
+        self.waiting_batches = await self.read(Database.waiting)
+        await self._make_room_known()
+        async with self.queued:
+            self.queued.notify_all()
+
+    async def next_batch(self, after_id: int) -> QueuedBatch | None:
+        """Return the first sealed batch behind `after_id`, or None."""
+        return await self.read(lambda db: db.next_batch(after_id))
+
+    async def last_receipted(self, store: str) -> int:
+        """Return the id of the newest held batch that a store has confirmed, 0 if none."""
+        return await self.read(lambda db: db.last_receipted(store))
+
+    async def confirmed(self, store: str) -> Confirmed | None:
+        """Return the newest batch that a store has confirmed."""
+        return await self.read(lambda db: db.confirmed(store))
+
+    async def unconfirmed(self, origin: str, required: Sequence[str]) -> list[QueuedBatch]:
+        """Return the batches of one trail that no required store has confirmed, in order."""
+        return await self.read(lambda db: db.unconfirmed(origin, required))
+
+    async def oldest_observed(self) -> str | None:
+        """Return when the oldest record still held was read."""
+        return await self.read(Database.oldest_observed)
+
+    async def receipt(self, queued: QueuedBatch, store: str, at: str, required: Sequence[str], optional: Sequence[str]) -> None:
+        """Record a store's receipt; the batch leaves when every store that must have it has it."""
+        freed = await self._freeing(lambda db: db.receipt(queued.id, queued.batch, store, at, required, optional))
+        await self._left(queued, freed)
+
+    async def release(self, queued: QueuedBatch, required: Sequence[str]) -> bool:
+        """Let a batch go that only optional stores still lack; say whether it went."""
+        freed = await self._freeing(lambda db: db.release(queued.id, required))
+        await self._left(queued, freed)
+        return freed > 0
+
+    async def _left(self, queued: QueuedBatch, freed: int) -> None:
+        if freed:
+            self.held_bytes -= freed
+            self.held_records -= queued.batch.records
+            self.waiting_batches -= 1
+            await self._make_room_known()
+        async with self.queued:
+            self.queued.notify_all()
+
+    async def _freeing(self, method: Callable[[Database], T]) -> T:
+        """Run a transaction that makes room; on a full disk give it the ballast's, and try until it succeeds."""
+        attempt = 0
+        while True:
+            try:
+                result = await self.read(method)
+            except SpoolFullError as error:
+                self._say_full(error.message)
+                await self._run(self._drop_ballast)
+                await asyncio.sleep(RETRY_SECONDS[min(attempt, len(RETRY_SECONDS) - 1)])
+                attempt += 1
+                continue
+            if not self._has_ballast and attempt == 0:
+                await self._run(self._place_ballast)
+            return result
+
+    def _place_ballast(self) -> None:
+        path = self._state / BALLAST_FILE
+        try:
+            fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            try:
+                os.posix_fallocate(fd, 0, BALLAST_BYTES)
+            finally:
+                os.close(fd)
+        except OSError:
+            # No room for it now: it is a comfort, and is tried again after the next transaction that frees space.
+            path.unlink(missing_ok=True)
+            return
+        self._has_ballast = True
+
+    def _drop_ballast(self) -> None:
+        (self._state / BALLAST_FILE).unlink(missing_ok=True)
+        self._has_ballast = False

@@ -1,0 +1,131 @@
+"""Hold the agent's metrics, each as a typed attribute, in a registry of their own.
+
+Invariants: every attribute is made from the table in catalogue.py, so that the two cannot differ; series with known labels
+exist from the start at zero, so that the first increase is seen; only a batch that every required store has confirmed moves
+the heartbeat. This module must not read anything by itself but the process's own figures (`process_…`).
+"""
+
+from __future__ import annotations
+
+import math
+from itertools import product
+from typing import TYPE_CHECKING
+
+import prometheus_client
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info, ProcessCollector
+from prometheus_client.exposition import choose_encoder
+
+from .catalogue import CATALOGUE, COMMIT_BUCKETS_SECONDS, PREFIX, Instrument
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from datetime import datetime
+
+    from .clock import ClockState
+
+
+class Metrics:
+    """Hold every instrument; `CATALOGUE` says what each means. Instruments may be used from any thread."""
+
+    build_info: Info
+    config_info: Info
+    start_timestamp_seconds: Gauge
+    lines_total: Counter
+    observability_lines_total: Counter
+    source_bytes_total: Counter
+    source_problem: Gauge
+    records_total: Counter
+    quarantined_total: Counter
+    gaps_total: Counter
+    bytes_lost_total: Counter
+    passthrough_shed_lines_total: Counter
+    passthrough_shed_bytes_total: Counter
+    spool_bytes: Gauge
+    spool_max_bytes: Gauge
+    spool_records: Gauge
+    spool_oldest_age_seconds: Gauge
+    spool_full: Gauge
+    spool_commits_total: Counter
+    spool_commit_seconds: Histogram
+    batches_sealed_total: Counter
+    batches_waiting: Gauge
+    seal_raw_bytes_total: Counter
+    seal_stored_bytes_total: Counter
+    store_attempts_total: Counter
+    store_receipts_total: Counter
+    store_last_receipt_timestamp_seconds: Gauge
+    heartbeat_timestamp_seconds: Gauge
+    head_size: Gauge
+    forks_total: Counter
+    clock_synchronized: Gauge
+    clock_offset_seconds: Gauge
+    clock_max_error_seconds: Gauge
+
+    def __init__(
+        self,
+        *,
+        version: str,
+        config_sha256: str,
+        started_at: datetime,
+        sources: Iterable[str] = (),
+        stores: Iterable[str] = (),
+    ) -> None:
+        """Register every instrument and begin its known series at zero.
+
+        Args:
+            version: The agent's version.
+            config_sha256: Hex, as in the manifests.
+            started_at: When the process started, UTC.
+            sources: The sources' ids.
+            stores: The stores' ids.
+        """
+        prometheus_client.disable_created_metrics()  # type: ignore[no-untyped-call]
+        self.registry = CollectorRegistry(auto_describe=True)
+        ProcessCollector(registry=self.registry)
+        known = {"source": tuple(sources), "store": tuple(stores)}
+        for entry in CATALOGUE:
+            instrument = _make(entry, self.registry)
+            setattr(self, entry.name, instrument)
+            if entry.labels and not isinstance(instrument, Info):
+                for values in product(*(label.values if label.values is not None else known[label.name] for label in entry.labels)):
+                    instrument.labels(*values)
+        self.build_info.info({"version": version})
+        self.config_info.info({"sha256": config_sha256})
+        self.start_timestamp_seconds.set(started_at.timestamp())
+        for gauge in (self.clock_synchronized, self.clock_offset_seconds, self.clock_max_error_seconds):
+            gauge.set(math.nan)
+
+    def confirm_heartbeat(self, at: datetime) -> None:
+        """Note that a batch has the receipts of every required store, at a UTC time."""
+        self.heartbeat_timestamp_seconds.set(at.timestamp())
+
+    def note_clock(self, state: ClockState) -> None:
+        """Show what the kernel says about the clock; NaN for what it does not say."""
+        self.clock_synchronized.set(_or_nan(state.synchronized))
+        self.clock_offset_seconds.set(_or_nan(state.offset_seconds))
+        self.clock_max_error_seconds.set(_or_nan(state.max_error_seconds))
+
+    def exposition(self, accept: str = "") -> tuple[bytes, str]:
+        """Return all metrics and their content type, as OpenMetrics 1.0 where the Accept header asks for it."""
+        encode, content_type = choose_encoder(accept)
+        return encode(self.registry), content_type
+
+
+def _make(entry: Instrument, registry: CollectorRegistry) -> Counter | Gauge | Histogram | Info:
+    """Make the instrument that a catalogue entry describes."""
+    name = PREFIX + entry.name
+    labels = tuple(label.name for label in entry.labels)
+    match entry.type:
+        case "counter":
+            return Counter(name, entry.help, labels, registry=registry)
+        case "gauge":
+            return Gauge(name, entry.help, labels, registry=registry)
+        case "histogram":
+            return Histogram(name, entry.help, labels, registry=registry, buckets=COMMIT_BUCKETS_SECONDS)
+        case "info":
+            return Info(name.removesuffix("_info"), entry.help, registry=registry)
+
+
+def _or_nan(value: float | None) -> float:
+    """Return the number, or NaN for None."""
+    return math.nan if value is None else float(value)

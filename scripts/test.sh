@@ -1,0 +1,23 @@
+#!/usr/bin/env bash
+# Pass all tests on a fresh Debian machine that has Python >= 3.11 and git; does its own set-up.
+#   scripts/test.sh               everything
+#   scripts/test.sh tests/unit    the checks, then only these tests; arguments go to pytest
+# PYTHON names the interpreter (default python3), VENV the environment's folder (default .venv).
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+VENV=$(realpath --canonicalize-missing "${VENV:-.venv}")
+export VENV
+
+mapfile -t packages < <(sed -e 's/#.*//' -e 's/[[:space:]]//g' -e '/^$/d' tests/debian-packages.txt)
+scripts/packages.sh "${packages[@]}"
+scripts/setup.sh
+# Debian keeps servers such as nginx where only root's PATH looks.
+export PATH=$VENV/bin:$PATH:/usr/sbin:/sbin
+
+step() { printf '== %s\n' "$*"; "$@"; }
+step ruff format --check .
+step ruff check .
+step mypy
+step lint-imports --no-logo
+printf '== pytest %s\n' "$*"
+exec pytest "$@"
