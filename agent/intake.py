@@ -120,8 +120,8 @@ class Intake(Protocol):
         """
         ...
 
-    def has_room(self) -> bool:
-        """Say whether a submit would be accepted at once (streams with `when_full: gap` ask before they submit)."""
+    def has_room(self, size_bytes: int = 0) -> bool:
+        """Say whether a submit with so many bytes of bodies would be accepted at once (`when_full: gap` asks first)."""
         ...
 
     async def flush(self) -> None:

@@ -387,7 +387,6 @@ class Sealer:
         await self._spool.open_epoch(batch, head, abandon=abandon, requeue=requeue)
         self._key = key
         self._reset(head)
-        self._read_bytes = 0
         self._last_cut = time.monotonic()
         self._on_sealed(batch)
         log.info("trail opened", origin=str(origin), continues=None if continues is None else continues.origin)
@@ -419,6 +418,9 @@ class Sealer:
             else:  # An earlier epoch, still being shipped: its records go on in the present one.
                 await self._spool.requeue(origin, requeue)
                 self._reset(self.head)
+            # What was put back counts as unread: it is sealed now, not when the next record arrives.
+            self._read_bytes = self._spool.appended_bytes - READ_EARLY_BYTES
+            self._spool.appended.set()
 
     def _age_seconds(self, observed: str) -> float:
         return max(0.0, round((self._clock.now() - datetime.fromisoformat(observed)).total_seconds(), 3))

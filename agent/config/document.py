@@ -222,13 +222,19 @@ def _compose(path: str, text: str) -> Any:
     except MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         line = mark.line + 1 if mark is not None else 1
-        lines = text.splitlines()
-        tab = line <= len(lines) and "\t" in lines[line - 1]
-        hint = (
-            "Indent with spaces; YAML does not allow tabs there."
-            if tab
-            else "Look at the indentation, quotes and brackets up to this line."
-        )
-        raise ConfigError(f"not YAML: {' '.join(str(error.problem or error.context).split())}", file=path, line=line, hint=hint) from error
+        raise ConfigError(
+            f"not YAML: {' '.join(str(error.problem or error.context).split())}", file=path, line=line, hint=_hint(text, line)
+        ) from error
     except (YAMLError, RecursionError, ValueError) as error:
         raise ConfigError(f"not YAML: {' '.join(str(error).split())}", file=path, line=1) from error
+
+
+def _hint(text: str, line: int) -> str:
+    """Guess why a line is not YAML."""
+    lines = text.splitlines()
+    near = lines[line - 1] if line <= len(lines) else ""
+    if "\t" in near:
+        return "Indent with spaces; YAML does not allow tabs there."
+    if "${" in near:
+        return 'Inside { } and [ ], put "${NAME}" in quotes.'
+    return "Look at the indentation, quotes and brackets up to this line."

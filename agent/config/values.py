@@ -297,11 +297,11 @@ class Sections:
 
 
 def reader_of(annotation: Any) -> Reader:
-    """Return the reader that a setting's annotation names: the Struct itself, or the first extra of `Annotated`."""
+    """Return the reader that a setting's annotation names: the first extra of `Annotated`, or the (optional) Struct itself."""
     if get_origin(annotation) is Annotated:
         reader: Reader = get_args(annotation)[1]
         return reader
-    return Section(annotation)
+    return Section(next((each for each in get_args(annotation) if each is not type(None)), annotation))
 
 
 def folder_of(node: Node) -> Path:

@@ -24,7 +24,6 @@ Span: TypeAlias = tuple[int, int]
 DEFAULT_FIELD: Final = "stream"
 DEFAULT_VALUE: Final = "audit"
 
-_ESCAPED_ASCII = re.compile(rb"\\u00([2-7][0-9a-fA-F])")
 _TAG_TEXT = re.compile(r"[ !#-.0-\[\]-~]+")
 _NOISE: Final = b"\x00\xef\xbb\xbf"
 
@@ -58,9 +57,9 @@ class FieldRule:
     not count. Where duplicate keys let one parser see the tag and another not, the line is audit (and will be quarantined).
     A line that cannot be decoded is audit when the tag's text stands anywhere in it.
 
-    The search looks for the quoted value and for ``\u00``: both words are printable ASCII without quote, backslash and slash,
-    so a JSON string equal to one of them consists of its very characters and of ``\u00XX`` escapes (RFC 8259 section 7; the
-    ``u`` is always lower-case, the hex digits may be either); a spelling without such an escape holds the word as it stands.
+    The search looks for the tag as it stands and for ``\u00XX`` escapes of its characters. Both words are printable ASCII
+    without quote, backslash and slash, for which JSON knows no other escapes (RFC 8259 section 7; the ``u`` is always
+    lower-case, the hex digits may be either): a spelling without such an escape holds the words as they stand.
 
     Attributes:
         field: The tag's key.
@@ -69,9 +68,8 @@ class FieldRule:
 
     field: str = DEFAULT_FIELD
     value: str = DEFAULT_VALUE
-    _token: bytes = dataclasses.field(init=False, repr=False, compare=False)
-    _usual: bytes = dataclasses.field(init=False, repr=False, compare=False)
     _pattern: re.Pattern[bytes] = dataclasses.field(init=False, repr=False, compare=False)
+    _escape: re.Pattern[bytes] = dataclasses.field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         r"""Check the tag and prepare the search.
@@ -87,9 +85,10 @@ class FieldRule:
                     hint="Use a plain word, as in audit: {field: stream, value: audit}.",
                 )
         name, value = self.field.encode("ascii"), self.value.encode("ascii")
-        object.__setattr__(self, "_token", b'"' + value + b'"')
-        object.__setattr__(self, "_usual", b'"' + name + b'":')
-        object.__setattr__(self, "_pattern", re.compile(rb'"%b"\s*:\s*"%b"' % (re.escape(name), re.escape(value))))
+        codes = b"|".join(b"%02x" % character for character in sorted({*name, *value}))
+        pattern = rb'"%b"[ \t\r\f\v]*:[ \t\r\f\v]*"%b"' % (re.escape(name), re.escape(value))
+        object.__setattr__(self, "_pattern", re.compile(pattern))
+        object.__setattr__(self, "_escape", re.compile(rb"\\u00((?i:%b))" % codes))
 
     @property
     def tag(self) -> tuple[str, str] | None:
@@ -100,43 +99,35 @@ class FieldRule:
         """Find the lines whose text holds the tag, nested or not, decodable or not."""
         # The lone backslash is found by memchr, far faster than the escape; most blocks of plain text have none.
         backslash = block.find(b"\\")
-        if backslash >= 0 and _ESCAPED_ASCII.search(block, backslash):
+        if backslash >= 0 and self._escape.search(block, backslash):
             return self._candidates_with_escapes(block)
         spans: list[Span] = []
         append, find, rfind, search = spans.append, block.find, block.rfind, self._pattern.search
-        token, usual = self._token, self._usual
-        before = len(usual)
-        position = 0
-        hit = find(token)
-        while hit >= 0:
-            start = rfind(b"\n", position, hit) + 1 or position
-            position = find(b"\n", hit)
-            if position < 0:
-                position = len(block)
-            if block[hit - before : hit] == usual or search(block, start, position):
-                append((start, position))
-            hit = find(token, position)
+        end = 0
+        while hit := search(block, end):
+            middle = hit.start()
+            start = rfind(b"\n", end, middle) + 1 or end
+            end = find(b"\n", middle)
+            if end < 0:
+                end = len(block)
+            append((start, end))
         return spans
 
     def _candidates_with_escapes(self, block: bytes) -> list[Span]:
         """Find the same lines in a block where the tag may be spelled with escapes."""
         starts = set()
-        position = 0
-        token = self._token
-        while (hit := block.find(token, position)) >= 0:
-            starts.add(block.rfind(b"\n", 0, hit) + 1)
-            position = _line_end(block, hit)
-        position = 0
-        while found := _ESCAPED_ASCII.search(block, position):
-            starts.add(block.rfind(b"\n", 0, found.start()) + 1)
-            position = _line_end(block, found.start())
+        for pattern in (self._pattern, self._escape):
+            end = 0
+            while hit := pattern.search(block, end):
+                starts.add(block.rfind(b"\n", 0, hit.start()) + 1)
+                end = _line_end(block, hit.start())
         spans = [(start, _line_end(block, start)) for start in sorted(starts)]
         return [(start, end) for start, end in spans if self._carries_tag(block[start:end])]
 
     def _carries_tag(self, line: bytes) -> bool:
-        """Tell whether the tag's text stands in a line, once escapes of printable ASCII are undone."""
+        """Tell whether the tag's text stands in a line, once escapes of its characters are undone."""
         if b"\\u00" in line:
-            line = _ESCAPED_ASCII.sub(_unescape, line)
+            line = self._escape.sub(_unescape, line)
         return self._pattern.search(line) is not None
 
     def is_audit(self, line: bytes) -> bool:
@@ -239,6 +230,4 @@ def _line_end(block: bytes, position: int) -> int:
 
 
 def _unescape(found: re.Match[bytes]) -> bytes:
-    character = bytes((int(found[1], 16),))
-    # A quote, a backslash or a slash is no part of a tag, and undoing it could fake the end of a string.
-    return found[0] if character in b'"\\/' else character
+    return bytes((int(found[1], 16),))

@@ -4,7 +4,7 @@ Two tiers with one meaning. `Validator.judge_line` is exact and names the reason
 once and accepts without further ado those that are plainly fine; whatever it cannot prove goes to `judge_line`.
 
 What the fast tier proves, for a group of lines: each decodes alone (orjson: strict UTF-8, no lone surrogates, no NaN);
-writing the decoded objects again gives the same bytes, but for white space, so no key was swallowed as a duplicate and
+writing the decoded objects again gives the same bytes, but for white space and needless escapes, so no key was swallowed as a duplicate and
 no number lost its value; no NUL was escaped; and one conversion to the flat event type bounds fields, integers
 and nesting. Then one look per *shape* (action and key names) settles required context and keys that differ by case.
 
@@ -14,6 +14,7 @@ bounded however hostile the block. This module must not decide what is an audit 
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from dataclasses import dataclass, field
 from datetime import datetime  # noqa: TC003 - dataclass annotations are resolved by documentation and type tools
@@ -40,6 +41,12 @@ _SUBGROUP_LINES: Final = 16
 _SHAPES_KEPT: Final = 1024
 _SHAPE_CHARS_KEPT: Final = 2048
 _LONGEST_Z_TIME_CHARS: Final = len("2026-01-08T14:32:07.123456789Z")
+
+# What json.dumps of Python (beyond ASCII), json_encode of PHP (also the slash) and Go (<, > and &) escape by default.
+_NEEDLESS_ESCAPE = re.compile(
+    rb"\\(?:/|u(?:003[cCeE]|0026|(?!00[0-7])(?![dD][89a-fA-F])[0-9a-fA-F]{4}"
+    rb"|[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}))"
+)
 
 _Key: TypeAlias = tuple[object, ...]
 """A shape: action, outcome, then the context's key names (with their own, where a value is an object)."""
@@ -187,7 +194,7 @@ class Validator:
             # One call a line, not one for the array: it proves that each line is one whole value.
             objects = list(map(orjson.loads, lines))
             written = orjson.dumps(objects)
-            if written != joined and written != msgspec.json.format(joined, indent=-1):
+            if written != joined and not _same_but_for_spelling(joined, written):
                 return None
             events, nested = self._convert(objects)
         except (ValueError, TypeError, RecursionError, OverflowError, msgspec.MsgspecError):
@@ -248,6 +255,21 @@ class Validator:
                     self._shapes.clear()
                 self._shapes[key] = shape
         return found
+
+
+def _same_but_for_spelling(joined: bytes, written: bytes) -> bool:
+    """Tell whether text and rewritten text differ in white space and needless escapes alone.
+
+    Undoing an escape of a character that is neither quote, backslash nor control adds and removes no key and no value, so
+    equal bytes still prove that nothing was swallowed. (Behind an escaped backslash it gives text unlike any rewritten one.)
+    """
+    if b"\\" in joined:
+        joined = _NEEDLESS_ESCAPE.sub(_plain, joined)
+    return written in {joined, msgspec.json.format(joined, indent=-1)}
+
+
+def _plain(escape: re.Match[bytes]) -> bytes:
+    return str(orjson.loads(b'"' + escape[0] + b'"')).encode("utf-8")
 
 
 def _key_shape(item: tuple[str, object]) -> object:

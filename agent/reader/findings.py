@@ -139,33 +139,55 @@ EXPLANATIONS: Final[dict[Code, Explanation]] = {
         "Compare the key's fingerprint with the agent's owner, then add the line that `trailseal trust STORE` prints.",
     ),
     Code.OBJECT_UNREADABLE: Explanation(_U, "An object is there but cannot be read.", "Check the permissions, then verify again."),
-    Code.CHECK_FAILED: Explanation(_U, "A check ended in an error of the program.", "Report the message; nothing of this trail is vouched for."),
-    Code.GAP: Explanation(_I, "A gap record states a loss.", "The record says what was lost and how sure that is; look for the source's own copies."),
-    Code.BYTES_UNACCOUNTED: Explanation(_I, "Bytes of a source are in no batch and no gap record.", "Look for the source's own copies of that range."),
-    Code.SILENCE: Explanation(_I, "More than three heartbeats passed between two batches of a running agent.", "Find out why the agent hung."),
+    Code.CHECK_FAILED: Explanation(
+        _U, "A check ended in an error of the program.", "Report the message; nothing of this trail is vouched for."
+    ),
+    Code.GAP: Explanation(
+        _I, "A gap record states a loss.", "The record says what was lost and how sure that is; look for the source's own copies."
+    ),
+    Code.BYTES_UNACCOUNTED: Explanation(
+        _I, "Bytes of a source are in no batch and no gap record.", "Look for the source's own copies of that range."
+    ),
+    Code.SILENCE: Explanation(
+        _I, "More than three heartbeats passed between two batches of a running agent.", "Find out why the agent hung."
+    ),
     Code.UNCLOSED: Explanation(
         _I,
         "The trail was not ended, and its head is older than three heartbeats.",
         "See whether the agent runs and reaches the store; if it does, the newest seals were removed.",
     ),
     Code.NOT_FRESH: Explanation(_I, "The head is older than --fresh allows.", "See whether the agent should be running."),
-    Code.HEAD_IN_FUTURE: Explanation(_I, "The head is dated in the future, so its age says nothing.", "Compare the clocks of agent and verifier."),
-    Code.TAIL_MISSING: Explanation(_I, "The next epoch continues a head that is not in the store.", "The newest seals of the older trail are gone."),
-    Code.PREDECESSOR_ABSENT: Explanation(_I, "A trail continues one that is not in the store.", "It expired, lies elsewhere, or was removed."),
+    Code.HEAD_IN_FUTURE: Explanation(
+        _I, "The head is dated in the future, so its age says nothing.", "Compare the clocks of agent and verifier."
+    ),
+    Code.TAIL_MISSING: Explanation(
+        _I, "The next epoch continues a head that is not in the store.", "The newest seals of the older trail are gone."
+    ),
+    Code.PREDECESSOR_ABSENT: Explanation(
+        _I, "A trail continues one that is not in the store.", "It expired, lies elsewhere, or was removed."
+    ),
     Code.RESTARTED_UNLINKED: Explanation(_I, "An instance began a second trail that continues none.", _LINK),
     Code.DATA_UNSEALED: Explanation(
-        _I, "A data object has had no seal for over ten minutes.", "Its seal was removed or never written; the object itself proves nothing."
+        _I,
+        "A data object has had no seal for over ten minutes.",
+        "Its seal was removed or never written; the object itself proves nothing.",
     ),
     Code.EXPECTED_ABSENT: Explanation(_I, "An expected trail is absent.", "See whether its agent runs and reaches this store."),
     Code.EXPECTED_LATE: Explanation(_I, "An expected trail begins after its `since`.", "Look for its earlier epochs."),
     Code.DATA_IN_FLIGHT: Explanation(_N, "A data object is younger than ten minutes and has no seal yet.", "Nothing to do."),
     Code.FORK_REMAINS: Explanation(_N, "A data object without a seal is what a fork left behind.", "Keep it: it is evidence of the fork."),
     Code.FOREIGN_OBJECT: Explanation(_N, "An object belongs to no trail.", "Ask who put it there; nothing here vouches for it."),
-    Code.FOREIGN_TRAIL: Explanation(_N, "A trail is not among the expected ones.", "Add it to the expected file, or find out who writes it."),
-    Code.WENT_ON: Explanation(_N, "A trail goes on after the point at which another continued it.", "Normal after a fork; find the other writer."),
+    Code.FOREIGN_TRAIL: Explanation(
+        _N, "A trail is not among the expected ones.", "Add it to the expected file, or find out who writes it."
+    ),
+    Code.WENT_ON: Explanation(
+        _N, "A trail goes on after the point at which another continued it.", "Normal after a fork; find the other writer."
+    ),
     Code.LINK_UNCHECKED: Explanation(_N, "A trail continues one that --origin left out.", "Verify without --origin to check the link."),
     Code.AWAY: Explanation(_N, "The agent did not run for a while, and the trail says so.", "Compare with what is known about the host."),
-    Code.CLOCK_BACKWARDS: Explanation(_N, "The wall clock went back between two batches.", "The order is that of the seq; times there are less sure."),
+    Code.CLOCK_BACKWARDS: Explanation(
+        _N, "The wall clock went back between two batches.", "The order is that of the seq; times there are less sure."
+    ),
 }
 
 

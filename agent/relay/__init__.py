@@ -9,6 +9,7 @@ opens no file and parses no line; it must not import the worker's modules.
 
 from __future__ import annotations
 
-from .parent import Feed, Limits, become_parent, supervise, worker_command
+from .parent import Feed, Limits, supervise
+from .plan import become_parent, worker_command
 
 __all__ = ["Feed", "Limits", "become_parent", "supervise", "worker_command"]

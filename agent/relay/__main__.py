@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from .parent import run_plan
+from .plan import run_plan
 
 if __name__ == "__main__":
     sys.exit(run_plan(sys.argv[1]))

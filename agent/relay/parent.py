@@ -25,11 +25,11 @@ from __future__ import annotations
 import json
 import os
 import socket
-import sys
 import time
+from functools import partial
 from select import POLLIN, poll
 from signal import SIGHUP, SIGKILL, SIGTERM
-from typing import TYPE_CHECKING, Final, Literal, NamedTuple, NoReturn
+from typing import TYPE_CHECKING, Final, Literal, NamedTuple
 
 from ..trail.ulid import RANDOM_BYTES, new_ulid
 from .processes import FORWARDED, STOPPING, Signals, keep_standard_descriptors_taken, log, readable, reap, spawn, spawn_apart, tell
@@ -120,7 +120,7 @@ class _Parent:
         self._launch_by = time.monotonic() + limits.start_seconds
         self._stop_signal: int | None = None
         self._stop_at = 0.0
-        self._last_call_left: int | None = None
+        self._last_call_end: int | None = None
         self._drain_by: float | None = None
         self._kill_by: float | None = None
         self._drain_deaths = 0
@@ -163,7 +163,7 @@ class _Parent:
                 act[stream.fd] = stream.read
             if stream.link is not None:
                 poller.register(stream.link, stream.interest())
-                act[stream.link.fileno()] = lambda stream=stream: self._serve(stream)
+                act[stream.link.fileno()] = partial(self._serve, stream)
         moments = [moment for moment in self._moments() if moment is not None]
         timeout = max(0.0, min(moments) - now) * 1000 + 1 if moments else None
         for fd, _ in poller.poll(timeout):
@@ -193,7 +193,7 @@ class _Parent:
                 if c.exit_code is not None and any(s.fd is not None for s in c.streams)
             ),
             # A standard input that must stop may only be waiting for room, or be at its end already.
-            time.monotonic() + 0.05 if self._last_call_left is not None else None,
+            time.monotonic() + 0.05 if self._last_call_end is not None else None,
         ]
 
     def _tick(self, now: float) -> None:
@@ -309,14 +309,14 @@ class _Parent:
     def _last_call(self, now: float) -> None:
         """End a standard input that must stop, once what it held is read or the grace is over."""
         stream = self._stdin
-        if self._last_call_left is None or stream is None:
+        if self._last_call_end is None or stream is None:
             return
         if stream.fd is not None:
-            read_enough = stream.backlog.end >= self._last_call_left
+            read_enough = stream.backlog.end >= self._last_call_end
             if not read_enough and now < self._stop_at + self._limits.grace_seconds and readable(stream.fd):
                 return
             stream.finish()
-        self._last_call_left = None
+        self._last_call_end = None
 
     # -- signals and the end ------------------------------------------------------------------------------------------
 
@@ -345,11 +345,11 @@ class _Parent:
             self._stop_signal, self._stop_at = number, now
             self._launch_by = min(self._launch_by, now)
             if self._stdin is not None and not from_terminal:
-                self._last_call_left = self._stdin.backlog.end + _LAST_CALL_BYTES
+                self._last_call_end = self._stdin.backlog.end + _LAST_CALL_BYTES
         elif self._drain_by is not None:
             self._drain_by = min(self._drain_by, now)
-        elif self._stdin is not None and self._last_call_left is None:
-            self._last_call_left = self._stdin.backlog.end + _LAST_CALL_BYTES
+        elif self._stdin is not None and self._last_call_end is None:
+            self._last_call_end = self._stdin.backlog.end + _LAST_CALL_BYTES
 
     def _begin_drain(self, now: float) -> None:
         grace = self._limits.grace_seconds
@@ -397,38 +397,3 @@ def supervise(feeds: Sequence[Feed], worker_argv: Sequence[str], limits: Limits 
     """
     keep_standard_descriptors_taken()
     return _Parent(feeds, worker_argv, limits or Limits(), keep_running=keep_running).run()
-
-
-def worker_command(arguments: Sequence[str]) -> list[str]:
-    """Return the worker's argument list: this interpreter, this package, and the command line's own arguments."""
-    return [sys.executable, "-P", "-m", "agent", *arguments]
-
-
-def become_parent(
-    feeds: Sequence[Feed], worker_argv: Sequence[str], limits: Limits | None = None, *, keep_running: bool = False
-) -> NoReturn:
-    """Replace this process by a parent with nothing else in memory; process id, pipes and environment stay.
-
-    Call it once the configuration is known to be good: what comes after cannot tell the user about it as well.
-
-    Args:
-        feeds: As for `supervise`.
-        worker_argv: As for `supervise`.
-        limits: As for `supervise`.
-        keep_running: As for `supervise`.
-
-    Raises:
-        OSError: The interpreter could not be started again.
-    """
-    plan = {"feeds": feeds, "worker": worker_argv, "limits": (limits or Limits())._asdict(), "keep_running": keep_running}
-    arguments = [sys.executable, "-P", "-m", "agent.relay", json.dumps(plan)]
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os.execv(sys.executable, arguments)  # noqa: S606 - an argument list, no shell
-
-
-def run_plan(text: str) -> int:
-    """Run the plan that `become_parent` wrote and return the exit code."""
-    plan = json.loads(text)
-    feeds = [Feed(source, None if argv is None else tuple(argv)) for source, argv in plan["feeds"]]
-    return supervise(feeds, plan["worker"], Limits(**plan["limits"]), keep_running=plan["keep_running"])

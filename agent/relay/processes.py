@@ -11,7 +11,6 @@ import os
 import select
 import signal
 import struct
-import sys
 import threading
 import time
 from typing import TYPE_CHECKING, Final, NamedTuple
@@ -75,7 +74,7 @@ def spawn(argv: Sequence[str], environ: Mapping[str, str], mask: set[int], descr
     Raises:
         OSError: It could not be started (not found, not executable, no memory).
     """
-    return os.posix_spawnp(argv[0], argv, environ, file_actions=_actions(descriptors), setsigmask=mask, setsigdef=_RESTORED)
+    return os.posix_spawnp(argv[0], list(argv), environ, file_actions=_actions(descriptors), setsigmask=mask, setsigdef=_RESTORED)
 
 
 def spawn_apart(argv: Sequence[str], environ: Mapping[str, str], mask: set[int], passed: Sequence[int]) -> int:
@@ -93,7 +92,9 @@ def spawn_apart(argv: Sequence[str], environ: Mapping[str, str], mask: set[int],
     for fd in passed:
         os.set_inheritable(fd, True)  # noqa: FBT003 - the function takes it by position only
     try:
-        return os.posix_spawnp(argv[0], argv, environ, file_actions=_actions({0: None}), setsigmask=mask, setsigdef=_RESTORED, setpgroup=0)
+        return os.posix_spawnp(
+            argv[0], list(argv), environ, file_actions=_actions({0: None}), setsigmask=mask, setsigdef=_RESTORED, setpgroup=0
+        )
     finally:
         for fd in passed:
             os.set_inheritable(fd, False)  # noqa: FBT003 - as above
@@ -108,7 +109,7 @@ def _actions(descriptors: Mapping[int, int | None]) -> list[tuple[int, int, str,
 
 def reap() -> dict[int, int]:
     """Return the exit code of every child that has ended, by process id; 128 + n for one ended by signal n."""
-    ended = {}
+    ended: dict[int, int] = {}
     while True:
         try:
             pid, status = os.waitpid(-1, os.WNOHANG)
@@ -157,8 +158,3 @@ def log(level: str, event: str, **fields: str | float | None) -> None:
         os.write(2, line.encode() + b"\n")
     except OSError:
         return
-
-
-def worker_interpreter() -> list[str]:
-    """Return how to start this interpreter without the current folder on its path."""
-    return [sys.executable, "-P"]

@@ -12,11 +12,13 @@ from __future__ import annotations
 
 import os
 import select
-import socket
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from .backlog import Backlog
 from .wire import CONFIRMED, Header, NumberReader, encode_header
+
+if TYPE_CHECKING:
+    import socket
 
 _READ_BYTES: Final = 65_536
 
@@ -58,7 +60,7 @@ class Stream:
 
     def attach(self, link: socket.socket, respawns: int) -> None:
         """Give the stream a new worker, which gets everything that is not acknowledged."""
-        link.setblocking(False)
+        link.setblocking(False)  # noqa: FBT003 - takes its argument by position only
         self.link = link
         self.backlog.rewind()
         self._acknowledgements = NumberReader()

@@ -47,12 +47,12 @@ class Passed:
     Attributes:
         offset: Absolute position of the first byte.
         data: The piece; the last one of a line ends with its newline, if it has one.
-        first: It is the first piece of its line.
+        last: It ends its line. Only a last piece may be empty (a source that was closed inside the line).
     """
 
     offset: int
     data: bytes
-    first: bool
+    last: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,14 +80,13 @@ Piece: TypeAlias = Whole | Passed | Overlong
 class _LongLine:
     """The line over the limit that is being read."""
 
-    __slots__ = ("audit", "digest", "first", "head", "late", "length", "offset", "seam")
+    __slots__ = ("audit", "digest", "head", "late", "length", "offset", "seam")
 
     def __init__(self, offset: int, head: bytes, *, audit: bool) -> None:
         self.offset = offset
         self.head = head
         self.audit = audit
         self.late = False
-        self.first = True
         self.length = 0
         self.digest = hashlib.sha256()
         self.seam = b""
@@ -144,7 +143,7 @@ class LineCutter:
         size = len(chunk)
         position = start = 0
         if self._long is not None:
-            position = start = self._go_on(chunk, 0, pieces)
+            position = start = self._go_on(chunk, 0, pieces, final=final)
         while size - position > self._limit:
             newline = chunk.rfind(b"\n", position, position + self._limit + 1)
             if newline >= 0:
@@ -153,43 +152,38 @@ class LineCutter:
             if position > start:
                 pieces.append(Whole(self._offset + start, chunk[start:position]))
             self._begin(chunk, position)
-            position = start = self._go_on(chunk, position, pieces)
+            position = start = self._go_on(chunk, position, pieces, final=final)
         end = size if final else chunk.rfind(b"\n", position) + 1 or position
         if end > start:
             pieces.append(Whole(self._offset + start, chunk[start:end]))
         self._offset += end
-        if final and self._long is not None:
-            self._end(self._long, pieces)
         return pieces, end
 
     def _begin(self, chunk: bytes, position: int) -> None:
         audit = self._is_audit(chunk[position : position + self._limit])
         self._long = _LongLine(self._offset + position, chunk[position : position + self._head_bytes], audit=audit)
 
-    def _go_on(self, chunk: bytes, position: int, pieces: list[Piece]) -> int:
+    def _go_on(self, chunk: bytes, position: int, pieces: list[Piece], *, final: bool) -> int:
         """Take what the chunk has of the long line and return the position behind it."""
         line = self._long
         if line is None:
             return position
         newline = chunk.find(b"\n", position)
-        ended = newline >= 0
-        piece = chunk[position : newline + 1] if ended else chunk[position:]
-        content = piece[:-1] if ended else piece
+        piece = chunk[position : newline + 1] if newline >= 0 else chunk[position:]
+        content = piece[:-1] if newline >= 0 else piece
+        ended = newline >= 0 or final
         line.length += len(content)
         line.digest.update(content)
-        if not line.audit and piece:
-            if not line.late:
+        if not line.audit:
+            if content and not line.late:
                 window = line.seam + content
                 # The newline keeps a rule that looks at a line's beginning from taking the seam for one.
                 line.late = self._is_audit(b"\n" + window)
                 line.seam = window[-_SEAM_BYTES:]
-            pieces.append(Passed(self._offset + position, piece, line.first))
-            line.first = False
+            if piece or ended:
+                pieces.append(Passed(self._offset + position, piece, ended))
         if ended:
-            self._end(line, pieces)
+            if line.audit or line.late:
+                pieces.append(Overlong(line.offset, line.length, line.digest.hexdigest(), line.head, line.late))
+            self._long = None
         return position + len(piece)
-
-    def _end(self, line: _LongLine, pieces: list[Piece]) -> None:
-        if line.audit or line.late:
-            pieces.append(Overlong(line.offset, line.length, line.digest.hexdigest(), line.head, line.late))
-        self._long = None

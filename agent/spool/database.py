@@ -273,7 +273,7 @@ class Database:
             self._db.execute("COMMIT")
         except sqlite3.Error as error:
             self._rollback()
-            raise _translated(error, self.path) from error
+            raise translated(error, self.path) from error
         except BaseException:
             self._rollback()
             raise
@@ -340,7 +340,7 @@ class Database:
         size = 0
         query = "SELECT id, meta, sha256, bodies FROM blocks WHERE id > ? ORDER BY id"
         for block_id, meta, digest, bodies in self._db.execute(query, (-(2**62) if last_id is None else last_id,)):
-            if hashlib.sha256(bodies).digest() != digest:
+            if not _intact(bodies, digest):
                 message = f"block {block_id} of the spool {self.path} is not what was written: its SHA-256 differs"
                 raise IntegrityError(message, hint="The disk or the memory is failing. Keep the state directory as evidence.")
             found.append(Block(block_id, _decode_block_meta(meta), bodies))
@@ -506,7 +506,7 @@ class Database:
         """Check the file's structure and every block's SHA-256; an empty list means sound."""
         found = [row[0] for row in self._db.execute("PRAGMA quick_check") if row[0] != "ok"]
         for block_id, digest, bodies in self._db.execute("SELECT id, sha256, bodies FROM blocks ORDER BY id"):
-            if hashlib.sha256(bodies).digest() != digest:
+            if not _intact(bodies, digest):
                 found.append(f"block {block_id}: SHA-256 differs from what was written")
         return found
 
@@ -520,6 +520,11 @@ class Database:
 
     def _put_meta(self, db: sqlite3.Connection, key: str, value: bytes) -> None:
         db.execute("INSERT OR REPLACE INTO meta (key, value) VALUES (?, ?)", (key, value))
+
+
+def _intact(bodies: object, digest: bytes) -> bool:
+    # A rotten page can change a value's type as well as its bytes.
+    return isinstance(bodies, bytes) and hashlib.sha256(bodies).digest() == digest
 
 
 def _row(meta: BlockMeta, bodies: bytes) -> tuple[bytes, bytes, bytes]:
@@ -536,7 +541,7 @@ def _batch_bytes(batch: NewBatch) -> int:
     return len(batch.seal) + len(batch.data or b"") + ROW_OVERHEAD_BYTES
 
 
-def _translated(error: sqlite3.Error, path: Path) -> Exception:
+def translated(error: sqlite3.Error, path: Path) -> Exception:
     """Turn SQLite's error into one of ours, by what has to be done about it."""
     code = getattr(error, "sqlite_errorcode", 0) & 0xFF
     if code == sqlite3.SQLITE_FULL:

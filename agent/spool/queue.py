@@ -15,13 +15,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import sqlite3
 import time
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from ..errors import DurabilityError, SpoolFullError, TrailsealError
-from .database import ROW_OVERHEAD_BYTES, Database
+from .database import ROW_OVERHEAD_BYTES, Database, translated
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -126,7 +127,10 @@ class Spool:
         if db is None:
             message = "the spool is not open"
             raise DurabilityError(message)
-        return await self._run(lambda: method(db))
+        try:
+            return await self._run(lambda: method(db))
+        except sqlite3.Error as error:
+            raise translated(error, db.path) from error
 
     # ---- intake (see agent/intake.py for the guarantees) ---------------------------------------------------------------
 
@@ -134,9 +138,9 @@ class Spool:
         """Return the unfinished cursors of one source as they were when the spool was opened."""
         return [c for c in self._cursors if c.source == source]
 
-    def has_room(self) -> bool:
-        """Say whether a submit would be accepted at once."""
-        return self._failure is None and self._pending_bytes < PENDING_BYTES and not self._over_bound(0)
+    def has_room(self, size_bytes: int = 0) -> bool:
+        """Say whether a submit with so many bytes of bodies would be accepted at once."""
+        return not self._must_wait(size_bytes + ROW_OVERHEAD_BYTES, bounded=True)
 
     def _over_bound(self, more_bytes: int) -> bool:
         return self.held_bytes + self._pending_bytes + more_bytes > self.max_bytes - self.max_bytes // RESERVE

@@ -51,7 +51,7 @@ class TlogProof:
 
     @classmethod
     def parse(cls, raw: bytes) -> Self:
-        """Read what :meth:`encode` returns; the note's syntax is checked, its signatures are not.
+        """Read what :meth:`encode` returns; the checkpoint's syntax is checked, its signatures are not.
 
         Raises:
             FormatError: The bytes have another form.
@@ -73,7 +73,7 @@ class TlogProof:
         hashes = tuple(decode_base64(line, "a hash of the proof") for line in lines[1:])
         if len(hashes) > MAX_PROOF_HASHES or any(len(hashed) != HASH_BYTES for hashed in hashes):
             raise FormatError("the proof has too many hashes, or one that is not 32 bytes long")
-        parse_note(note)
+        Checkpoint.parse(parse_note(note).text)
         return cls(index, hashes, note, extra)
 
     def check(self, leaf: bytes, keys: Collection[VerifierKey], origin: str | None = None) -> tuple[Checkpoint, frozenset[VerifierKey]]:

@@ -96,7 +96,9 @@ CATALOGUE: Final = (
     Instrument("seal_stored_bytes_total", "counter", "Bytes of data objects and seals, as stored.", "bytes"),
     Instrument("store_attempts_total", "counter", "Attempts to write an object, by outcome.", "attempts", (STORE, _OUTCOME)),
     Instrument("store_receipts_total", "counter", "Batches the store acknowledged.", "batches", (STORE,)),
-    Instrument("store_last_receipt_timestamp_seconds", "gauge", "When the store last acknowledged a batch, 0 before.", "Unix time", (STORE,)),
+    Instrument(
+        "store_last_receipt_timestamp_seconds", "gauge", "When the store last acknowledged a batch, 0 before.", "Unix time", (STORE,)
+    ),
     Instrument("heartbeat_timestamp_seconds", "gauge", "When every required store had last confirmed a batch, 0 before.", "Unix time"),
     Instrument("head_size", "gauge", "Leaves in the trail: records and manifests.", "leaves"),
     Instrument("forks_total", "counter", "Forks found: another history under this trail's name.", "forks"),

@@ -8,6 +8,7 @@ alive means that the event loop turned lately. This module must not decide what 
 from __future__ import annotations
 
 import asyncio
+from datetime import datetime
 from enum import StrEnum
 from typing import TYPE_CHECKING, Final
 
@@ -17,7 +18,6 @@ from .clock import rfc3339
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
-    from datetime import datetime
 
     from .clock import Clock
 

@@ -33,6 +33,7 @@ _MAX_REMEMBERED: Final = 1000
 _KEY_FIELDS: Final = ("source", "store", "name", "reason", "cause", "path", "key", "logger")
 _LEVELS: Final = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
 _FRAMES: Final = 12
+_INTEGER_BITS: Final = 63
 
 
 class Repeats:
@@ -52,7 +53,7 @@ class Repeats:
         with self._lock:
             written, held, _ = self._seen.get(key, (-self._every, 0, {}))
             if key in self._seen and now - written < self._every:
-                self._seen[key] = (written, held + 1, dict(fields))
+                self._seen[key] = (written, held + 1, {**fields, "level": method})
                 raise structlog.DropEvent
             self._seen.pop(key, None)
             self._seen[key] = (now, 0, {})
@@ -166,12 +167,8 @@ def _finish(_logger: Any, method: str, fields: MutableMapping[str, Any]) -> Muta
     }
     if fields.pop("exc_info", None) and "error" not in fields:
         fields["error"] = sys.exception()
-    return finished | {name: _safe(value) for name, value in fields.items()}
-
-
-def _current_exception() -> BaseException | None:
-    """Return the exception being handled."""
-    return sys.exception()
+    finished["event"] = _safe(finished["event"])
+    return finished | {str(_safe(name)): _safe(value) for name, value in fields.items()}
 
 
 def _safe(value: Any) -> Any:
@@ -181,18 +178,15 @@ def _safe(value: Any) -> Any:
     if isinstance(value, BaseException):
         return _safe(describe(value))
     if isinstance(value, dict):
-        return {str(name): _safe(each) for name, each in value.items()}
+        return {str(_safe(name)): _safe(each) for name, each in value.items()}
     if isinstance(value, (list, tuple)):
         return [_safe(each) for each in value]
-    if value is None or isinstance(value, (bool, int, float)):
+    if value is None or isinstance(value, (bool, float)) or (isinstance(value, int) and value.bit_length() <= _INTEGER_BITS):
         return value
-    text = str(value)
+    text = str(value).encode("utf-8", "backslashreplace").decode()
     return text if len(text) <= MAX_TEXT_CHARACTERS else f"{text[:MAX_TEXT_CHARACTERS]}… ({len(text)} characters)"
 
 
 def _render(_logger: Any, _method: str, fields: MutableMapping[str, Any]) -> bytes:
-    """Write the line; a value orjson refuses (a lone surrogate, a huge integer) is written as ASCII."""
-    try:
-        return orjson.dumps(fields)
-    except TypeError:
-        return orjson.dumps({name: value if name in {"time", "level"} else ascii(value) for name, value in fields.items()})
+    """Write the line."""
+    return orjson.dumps(fields)

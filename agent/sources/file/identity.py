@@ -75,8 +75,9 @@ def judge(cursor: Cursor, key: Key, size: int, read: ReadAt) -> Judgement:
     if size < cursor.head_bytes or digest(read(0, cursor.head_bytes)) != cursor.head_sha256:
         return Judgement(Sameness.OTHER, 0)
     for anchor in cursor.anchors:
-        if anchor.offset <= size and _fits(anchor, read):
-            same = anchor.offset == cursor.offset
+        same = anchor.offset == cursor.offset
+        # Below the head's end the head alone has said that nothing changed, so an older mark there explains nothing.
+        if (same or anchor.offset >= cursor.head_bytes) and anchor.offset <= size and _fits(anchor, read):
             return Judgement(Sameness.SAME if same else Sameness.ROLLED_BACK, anchor.offset)
     return Judgement(Sameness.OTHER, 0)
 

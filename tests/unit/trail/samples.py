@@ -56,9 +56,7 @@ def manifest(*, frontier: Frontier, batch: int, reason: ManifestReason, previous
 
 def opening(*, signers: Sequence[SigningKey] = (KEY,), origin: Origin = ORIGIN) -> tuple[Seal, Frontier]:
     """Return the seal of batch 0 and the tree after it."""
-    first = manifest(
-        frontier=Frontier.empty(), batch=0, reason=ManifestReason.OPEN, previous=None, key=str(KEY.verifier), continues=None
-    )
+    first = manifest(frontier=Frontier.empty(), batch=0, reason=ManifestReason.OPEN, previous=None, key=str(KEY.verifier), continues=None)
     return build_seal(first, Frontier.empty(), str(origin), signers)
 
 

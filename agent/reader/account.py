@@ -1,0 +1,140 @@
+"""From manifest to manifest: reasons, totals, source offsets and the spacing of heartbeats.
+
+Invariants: holds running totals and one offset per file, nothing per batch; after a hole in the trail (`forget`) it judges only
+what it can still know. This module must not look at bytes, keys or signatures.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+
+from ..trail.manifest import ManifestReason
+from ..trail.records import GapCause
+from .findings import Code
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from ..trail.manifest import Manifest, SourceProgress
+    from .contents import GapRecord, Report
+
+HEARTBEATS: Final = 3
+_NANOSECONDS: Final = 10**9
+_SUMMED: Final = ("records", "events", "quarantined", "gaps", "lines", "observability")
+
+
+def moment(manifest: Manifest) -> datetime:
+    """Return the time of a cut (aware, UTC); ValueError if it is none, such as a 13th month."""
+    return datetime.fromisoformat(manifest.sealed_at)
+
+
+class Account:
+    """Carries one trail's books from batch to batch.
+
+    Attributes:
+        offsets: The byte after the last one accounted for, per file_id.
+    """
+
+    def __init__(self, carried: Mapping[str, int] | None) -> None:
+        """Open the books.
+
+        Args:
+            carried: The offsets at the end of the epoch this one continues; empty if it continues none; None if they
+                are not known, in which case a file's first range may begin anywhere.
+        """
+        self.offsets: dict[str, int] = dict(carried or {})
+        self._starts_known = carried is not None
+        self._last: Manifest | None = None
+        self._totals_known = True
+        self._totals = dict.fromkeys((*_SUMMED, "bytes_lost"), 0)
+
+    def forget(self) -> None:
+        """Stop relying on the last manifest, because what followed it cannot be read."""
+        self._last = None
+        self._totals_known = self._starts_known = False
+        self.offsets.clear()
+
+    def check(self, manifest: Manifest, gaps: Sequence[GapRecord], report: Report) -> None:
+        """Check the next manifest against the books, and enter it.
+
+        Args:
+            manifest: The manifest.
+            gaps: The gap records of its batch.
+            report: Called as ``report(code, message)`` for everything found.
+        """
+        last = self._last
+        if last is not None:
+            self._check_order(last, manifest, report)
+            self._check_spacing(last, manifest, report)
+        if manifest.reason is ManifestReason.HEARTBEAT and manifest.records.count:
+            report(Code.REASON_WRONG, f"a heartbeat with {manifest.records.count} records")
+        self._check_totals(manifest, report)
+        for source in manifest.sources:
+            self._check_offsets(source, gaps, report)
+        self._last = manifest
+
+    def _check_order(self, last: Manifest, manifest: Manifest, report: Report) -> None:
+        before, reason = last.reason, manifest.reason
+        if before is ManifestReason.CLOSE:
+            report(Code.REASON_WRONG, f"a batch ({reason.value}) after the one that closed the trail")
+        elif before is ManifestReason.STOP and reason is not ManifestReason.RESUME:
+            report(Code.REASON_WRONG, f"{reason.value} directly after stop: a run begins with resume")
+        elif reason is ManifestReason.RESUME and manifest.unclean is (before is ManifestReason.STOP):
+            said = "uncleanly" if manifest.unclean else "cleanly"
+            report(Code.REASON_WRONG, f"resume says that the last run ended {said}, but its last batch is {before.value}")
+
+    def _check_spacing(self, last: Manifest, manifest: Manifest, report: Report) -> None:
+        resumed = manifest.reason is ManifestReason.RESUME
+        same_boot = last.agent.boot_id == manifest.agent.boot_id
+        passed = (moment(manifest) - moment(last)).total_seconds()
+        if passed < 0:
+            report(Code.CLOCK_BACKWARDS, f"the wall clock went back {-passed:.3f} s, to {manifest.sealed_at}")
+        if same_boot:
+            ticks = manifest.monotonic_ns - last.monotonic_ns
+            if ticks < 0 and not resumed:
+                report(Code.MONOTONIC_BACKWARDS, f"the monotonic clock went back {-ticks} ns within boot {manifest.agent.boot_id}")
+            passed = ticks / _NANOSECONDS if ticks >= 0 else passed
+        allowed = HEARTBEATS * last.agent.heartbeat_seconds
+        if passed > allowed:
+            code = Code.AWAY if resumed else Code.SILENCE
+            report(code, f"{passed:.0f} s without a batch before {manifest.sealed_at}; {allowed:g} s are three heartbeats")
+
+    def _check_totals(self, manifest: Manifest, report: Report) -> None:
+        stated = msgspec.structs.asdict(manifest.totals)
+        if self._totals_known:
+            records = manifest.records
+            added = {
+                "records": records.count,
+                "events": records.events,
+                "quarantined": records.quarantined,
+                "gaps": records.gaps,
+                "lines": sum(source.lines for source in manifest.sources),
+                "observability": sum(source.observability for source in manifest.sources),
+            }
+            wrong = [name for name in _SUMMED if stated[name] != self._totals[name] + added[name]]
+            if stated["bytes_lost"] < self._totals["bytes_lost"]:
+                wrong.append("bytes_lost")
+            if wrong:
+                sums = ", ".join(f"{name} {stated[name]} (was {self._totals[name]}, {added.get(name, 0)} added)" for name in wrong)
+                report(Code.TOTALS_WRONG, f"the totals do not follow from the batches: {sums}")
+        self._totals, self._totals_known = stated, True
+
+    def _check_offsets(self, source: SourceProgress, gaps: Sequence[GapRecord], report: Report) -> None:
+        file_id, begin, end = source.file_id, source.from_offset, source.to_offset
+        if file_id is None or begin is None or end is None:
+            return
+        expected = self.offsets.get(file_id, 0 if self._starts_known else begin)
+        name = f"{source.id} ({source.path})" if source.path else source.id
+        about = [gap for gap in gaps if gap.file_id == file_id or (gap.file_id is None and gap.source == source.id)]
+        if end < begin or (begin < expected and all(gap.cause is not GapCause.ROLLED_BACK for gap in about)):
+            report(Code.OFFSETS_OVERLAP, f"{name} goes from byte {begin} to {end}, but {expected} bytes were accounted for already")
+        elif begin > expected and not any(_covers(gap, expected, begin) for gap in about):
+            report(Code.BYTES_UNACCOUNTED, f"bytes {expected} to {begin} of {name} are neither in a batch nor stated as lost")
+        self.offsets[file_id] = end
+
+
+def _covers(gap: GapRecord, begin: int, end: int) -> bool:
+    return gap.from_offset is not None and gap.from_offset <= begin and (gap.to_offset is None or gap.to_offset >= end)

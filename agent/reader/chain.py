@@ -1,0 +1,325 @@
+"""One trail from its first seal to its head: signatures, hash chain, Merkle tree, data, books.
+
+Invariants: memory holds one batch, the tree's frontier and the books; every seal is judged even when others are damaged, so
+that a report names each damaged place and only those: after a damaged place the chain is taken up again from the next seal's
+own inclusion proof, and what that proof cannot show is not called right. This module must not list a store or read the clock.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from hashlib import sha256
+from typing import TYPE_CHECKING, Final
+
+from ..errors import FormatError, NotVerifiedError, ProofError
+from ..trail.layout import parse_data_key, seal_key
+from ..trail.merkle import Frontier, leaf_hash, verify_inclusion
+from ..trail.note import VerifierKey, open_note
+from ..trail.seal import parse_seal
+from .account import Account
+from .contents import EMPTY, Contents, check_contents, expected_data_key
+from .findings import Code, Finding
+from .trustfile import MAX_SEAL_BYTES
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from ..trail.checkpoint import Checkpoint
+    from ..trail.layout import Origin
+    from ..trail.manifest import Manifest
+    from ..trail.seal import Seal
+    from .fetch import StoreReader
+    from .findings import FindingLog
+
+MAX_DATA_BYTES: Final = 64 << 20
+MAX_RAW_BYTES: Final = 256 << 20
+
+
+@dataclass(slots=True)
+class Tally:
+    """What was counted while one trail was read.
+
+    Attributes:
+        batches: Seals that were well-formed and in their place.
+        records: Records of those batches, as their manifests count them.
+        events: Events among them.
+        quarantined: Quarantined lines among them.
+        gaps: Gap records among them.
+        data_bytes: Stored bytes of the data objects that were read.
+        raw_bytes: Their bytes before compression.
+        first_time: ``sealed_at`` of the first such batch.
+        head: The manifest of the newest seal, if it was well-formed.
+        head_root: The root its checkpoint states.
+        key: The epoch's key, from batch 0.
+        trusted_by: The key of the trust file that vouches for the epoch's key (it may be that key); None if none does.
+        sealed_keys: How many data keys the seals name.
+        sealed_sum: The sum of `mark` over them, to compare sets without keeping them.
+    """
+
+    batches: int = 0
+    records: int = 0
+    events: int = 0
+    quarantined: int = 0
+    gaps: int = 0
+    data_bytes: int = 0
+    raw_bytes: int = 0
+    first_time: str | None = None
+    head: Manifest | None = None
+    head_root: bytes = b""
+    key: VerifierKey | None = None
+    trusted_by: VerifierKey | None = None
+    sealed_keys: int = 0
+    sealed_sum: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Met:
+    """What the trail was at a size that another says it continues: the signed root, and the offsets per file_id."""
+
+    root: bytes
+    offsets: Mapping[str, int]
+
+
+@dataclass(slots=True)
+class _Place:
+    """Where the chain stands: the next batch, the tree before it, the SHA-256 of the seal before it (None: not known)."""
+
+    batch: int = 0
+    frontier: Frontier | None = field(default_factory=Frontier.empty)
+    previous: str | None = None
+
+
+class TrailChecker:
+    """Checks the seals of one trail, in their order.
+
+    Attributes:
+        tally: What was counted.
+        account: The books.
+        links: Of the sizes asked for, those that were met, with what was there.
+    """
+
+    def __init__(
+        self,
+        origin: Origin,
+        store: StoreReader,
+        log: FindingLog,
+        *,
+        trusted: tuple[VerifierKey, ...],
+        carried: Mapping[str, int] | None,
+        wanted_sizes: frozenset[int] = frozenset(),
+        mark: Callable[[str], int],
+        advance: Callable[[int], None],
+    ) -> None:
+        """Begin before batch 0.
+
+        Args:
+            origin: The trail.
+            store: Where its objects are read from.
+            log: Where findings go.
+            trusted: The keys that the trust file binds to the origin.
+            carried: The offsets it carries on; see `Account`.
+            wanted_sizes: Tree sizes that other trails say they continue.
+            mark: A keyed hash of an object key, for `Tally.sealed_sum`.
+            advance: Called with the number of bytes read.
+        """
+        self.origin = origin
+        self.tally = Tally()
+        self.account = Account(carried)
+        self.links: dict[int, Met] = {}
+        self._store, self._log = store, log
+        self._trusted, self._wanted = trusted, wanted_sizes
+        self._mark, self._advance = mark, advance
+        self._place = _Place()
+        self._now: tuple[int | None, str | None] = (None, None)
+
+    def report(self, code: Code, message: str, *, first_seq: int | None = None, last_seq: int | None = None) -> None:
+        """Log a finding at the present batch and object."""
+        batch, key = self._now
+        self._log.add(
+            Finding(code=code, message=message, origin=str(self.origin), batch=batch, key=key, first_seq=first_seq, last_seq=last_seq)
+        )
+
+    def check(self, batch: int) -> None:
+        """Check the next listed seal and its data; numbers must ascend.
+
+        Raises:
+            NotVerifiedError: An object is there but cannot be read.
+        """
+        key = seal_key(self.origin, batch)
+        self._now = (batch, key)
+        if batch != self._place.batch:
+            first, last = self._place.batch, batch - 1
+            self._now = (first, seal_key(self.origin, first))
+            self.report(Code.SEAL_MISSING, f"batch {first} is missing" if first == last else f"batches {first} to {last} are missing")
+            self.lose(batch)
+            self._now = (batch, key)
+        self.tally.head = None
+        raw = self._store.read(key, MAX_SEAL_BYTES)
+        if raw is None:
+            self.report(Code.SEAL_MISSING, f"batch {batch} is listed, but is no object that can be opened")
+            self.lose(batch + 1)
+            return
+        self._advance(len(raw))
+        try:
+            seal = parse_seal(raw)
+        except FormatError as error:
+            self.report(Code.SEAL_MALFORMED, f"batch {batch}: {error.message}")
+            self.lose(batch + 1)
+            return
+        if self._is_misplaced(seal, batch):
+            self.lose(batch + 1)
+            return
+        self._check_chain(seal, seal.checkpoint())
+
+    def _is_misplaced(self, seal: Seal, batch: int) -> bool:
+        owner = seal.checkpoint().origin
+        if owner != str(self.origin):
+            self.report(Code.SEAL_MISPLACED, f"the seal of batch {seal.manifest.batch} of {owner} lies where batch {batch} belongs")
+        elif seal.manifest.batch != batch:
+            self.report(Code.SEAL_MISPLACED, f"the seal of batch {seal.manifest.batch} lies where batch {batch} belongs")
+        else:
+            return False
+        return True
+
+    def lose(self, next_batch: int) -> None:
+        """Go on at a batch without knowing what was before it."""
+        self._place = _Place(next_batch, None, None)
+        self.account.forget()
+
+    def _check_chain(self, seal: Seal, checkpoint: Checkpoint) -> None:
+        manifest, place = seal.manifest, self._place
+        if not manifest.batch:
+            self._check_first(seal)
+        elif self.tally.key is not None:
+            self._check_signature(seal, (self.tally.key,))
+        else:
+            self._check_signature(seal, self._trusted)
+        if place.previous is not None and manifest.previous != place.previous:
+            self.report(
+                Code.PREVIOUS_WRONG, f"the manifest names {manifest.previous} as the previous seal; the stored one has {place.previous}"
+            )
+        proven = self._check_proof(seal, checkpoint)
+        contents = self._read_data(manifest)
+        recomputed = self._check_tree(manifest, seal.manifest_line, contents, checkpoint)
+        for gap in contents.gaps if contents else ():
+            to = "an unknown end" if gap.to_offset is None else gap.to_offset
+            start = "an unknown start" if gap.from_offset is None else gap.from_offset
+            place_lost = f"{gap.source}{f' ({gap.path})' if gap.path else ''}, bytes {start} to {to}"
+            self.report(
+                Code.GAP,
+                f"seq {gap.seq}: {place_lost}: {gap.cause.value}, {gap.certainty.value}. {gap.detail}",
+                first_seq=gap.seq,
+                last_seq=gap.seq,
+            )
+        self.account.check(manifest, contents.gaps if contents else (), self.report)
+        self._count(manifest, checkpoint)
+        carry_on = recomputed if recomputed is not None else seal.frontier() if proven else None
+        self._place = _Place(manifest.batch + 1, carry_on, sha256(seal.raw).hexdigest())
+        if checkpoint.size in self._wanted:
+            self.links[checkpoint.size] = Met(checkpoint.root, dict(self.account.offsets))
+
+    def _check_first(self, seal: Seal) -> None:
+        """Check batch 0: its own key must have signed, and a trusted key must be that key or have signed beside it."""
+        try:
+            key = VerifierKey.parse(str(seal.manifest.key))
+        except FormatError as error:
+            self.report(Code.SIGNATURE_WRONG, f"the key that batch 0 names cannot be used: {error.message}")
+            return
+        self.tally.key = key
+        verified = self._check_signature(seal, (key, *(other for other in self._trusted if other != key)), needed=key)
+        self.tally.trusted_by = next((other for other in (key, *self._trusted) if other in verified and other in self._trusted), None)
+
+    def _check_signature(self, seal: Seal, keys: tuple[VerifierKey, ...], needed: VerifierKey | None = None) -> frozenset[VerifierKey]:
+        try:
+            _, verified = open_note(seal.proof.note, keys)
+        except ProofError as error:
+            self.report(Code.SIGNATURE_WRONG, f"the checkpoint of batch {seal.manifest.batch}: {error.message}")
+            return frozenset()
+        if keys and (needed not in verified if needed else not verified):
+            whom = needed.name if needed else keys[0].name
+            self.report(Code.SIGNATURE_WRONG, f"the checkpoint of batch {seal.manifest.batch} is not signed by {whom}")
+        return verified
+
+    def _check_proof(self, seal: Seal, checkpoint: Checkpoint) -> bool:
+        index = seal.proof.index
+        try:
+            if index != seal.manifest.seq or checkpoint.size != index + 1:
+                raise ProofError(f"manifest {seal.manifest.seq}, proof {index} and tree size {checkpoint.size} do not fit together")
+            verify_inclusion(index, checkpoint.size, leaf_hash(seal.manifest_line), seal.proof.hashes, checkpoint.root)
+        except ProofError as error:
+            self.report(Code.PROOF_WRONG, f"batch {seal.manifest.batch}: {error.message}")
+            return False
+        return True
+
+    def _read_data(self, manifest: Manifest) -> Contents | None:
+        data = manifest.data
+        if data is None:
+            return EMPTY
+        expected = expected_data_key(self.origin, manifest)
+        batch, sealed_under = self._now
+        if data.key != expected:
+            self.report(Code.DATA_KEY_WRONG, f"batch {manifest.batch} names {data.key!r} where {expected!r} follows from it")
+        self.tally.sealed_keys += 1
+        self.tally.sealed_sum += self._mark(data.key)
+        self._now = (batch, data.key)
+        try:
+            # A key comes from the store: only one of the right form may become a path.
+            parse_data_key(data.key)
+            if data.raw_bytes > MAX_RAW_BYTES:
+                raise NotVerifiedError(f"{data.key} claims {data.raw_bytes} bytes; a verifier decompresses no more than {MAX_RAW_BYTES}")
+            raw = self._store.read(data.key, MAX_DATA_BYTES)
+            if raw is None:
+                self.report(
+                    Code.DATA_MISSING,
+                    f"the data object with seq {manifest.records.first_seq} to {manifest.seq - 1} is missing",
+                    first_seq=manifest.records.first_seq,
+                    last_seq=manifest.seq - 1,
+                )
+                return None
+            self.tally.data_bytes += len(raw)
+            self.tally.raw_bytes += data.raw_bytes
+            contents = check_contents(manifest, raw, self.report)
+            self._advance(len(raw))
+        except FormatError:
+            return None
+        except NotVerifiedError as error:
+            self.report(Code.OBJECT_UNREADABLE, error.message)
+            return None
+        finally:
+            self._now = (batch, sealed_under)
+        return contents
+
+    def _check_tree(self, manifest: Manifest, line: bytes, contents: Contents | None, checkpoint: Checkpoint) -> Frontier | None:
+        """Recompute the tree from the stored bytes and compare its root; None if that is not possible."""
+        before = self._place.frontier
+        if before is None:
+            return None
+        first_seq = manifest.records.first_seq
+        if first_seq != before.size:
+            self.report(
+                Code.SEQ_BROKEN, f"batch {manifest.batch} begins at seq {first_seq}; {before.size} is the next one", first_seq=first_seq
+            )
+            return None
+        if contents is None:
+            return None
+        after = before.extend(contents.hashes).append(leaf_hash(line))
+        if after.size != checkpoint.size or after.root() != checkpoint.root:
+            self.report(
+                Code.ROOT_WRONG,
+                f"seq {first_seq} to {manifest.seq}: the stored bytes give the root {after.root().hex()} at size {after.size}, "
+                f"signed was {checkpoint.root.hex()} at size {checkpoint.size}",
+                first_seq=first_seq,
+                last_seq=manifest.seq,
+            )
+            return None
+        return after
+
+    def _count(self, manifest: Manifest, checkpoint: Checkpoint) -> None:
+        tally, records = self.tally, manifest.records
+        tally.batches += 1
+        tally.records += records.count
+        tally.events += records.events
+        tally.quarantined += records.quarantined
+        tally.gaps += records.gaps
+        tally.first_time = tally.first_time or manifest.sealed_at
+        tally.head, tally.head_root = manifest, checkpoint.root

@@ -1,0 +1,194 @@
+"""Showing a verification: a table and findings for a person, JSON for a program.
+
+Invariants: text from a store is shown with everything unprintable escaped, so it cannot drive a terminal or pass for
+something else; nothing is cut from JSON. This module must not decide anything: it shows a `Report`.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from itertools import islice
+from typing import TYPE_CHECKING, Any, Final
+
+from rich import box
+from rich.table import Table
+from rich.text import Text
+
+from .findings import Code, Severity
+from .verify import ASSURANCE, ASSURANCE_MEANING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from rich.console import Console, RenderableType
+
+    from .findings import Finding, FindingLog
+    from .verify import Report, TrailReport
+
+JSON_FORMAT: Final = 1
+_STYLES: Final = {
+    Severity.NOTICE: "green",
+    Severity.INCOMPLETE: "yellow",
+    Severity.UNVERIFIED: "magenta",
+    Severity.TAMPERED: "bold red",
+}
+_MAX_ROWS: Final = 40
+_MAX_SHOWN_OF_A_KIND: Final = 5
+
+
+def printable(text: str) -> str:
+    """Return a text with control, format and undecodable characters as backslash escapes."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape", "backslashreplace").decode() for c in text)
+
+
+def age(seconds: float | None) -> str:
+    """Return an age for a person: seconds, minutes, hours or days."""
+    if seconds is None:
+        return "unknown"
+    for unit, length in (("d", 86400), ("h", 3600), ("min", 60)):
+        if abs(seconds) >= 2 * length:
+            return f"{seconds / length:.0f} {unit}"
+    return f"{seconds:.0f} s"
+
+
+def render(report: Report, console: Console) -> None:
+    """Print the whole report.
+
+    Args:
+        report: What was found.
+        console: Where to; it decides about width and colours.
+    """
+    for part in _parts(report):
+        console.print(part, highlight=False)
+
+
+def _parts(report: Report) -> Iterable[RenderableType]:
+    shown = (
+        [trail for trail in report.trails if trail.severity > Severity.NOTICE] if len(report.trails) > _MAX_ROWS else list(report.trails)
+    )
+    if shown:
+        yield _table(shown[:_MAX_ROWS])
+    if len(shown[:_MAX_ROWS]) < len(report.trails):
+        yield Text(f"… and {len(report.trails) - len(shown[:_MAX_ROWS])} trails more; --json lists all of them.")
+    yield from _findings(report.log)
+    yield Text.assemble(("Assurance: ", "bold"), f"{ASSURANCE}: {ASSURANCE_MEANING}")
+    yield Text()
+    yield closing_line(report)
+
+
+def closing_line(report: Report) -> Text:
+    """Return the verdict in one line."""
+    severity = report.severity
+    trails = f"{len(report.trails)} trail{'' if len(report.trails) == 1 else 's'}"
+    word = "intact and complete" if severity is Severity.NOTICE else severity.verdict
+    return Text.assemble((word, f"bold {_STYLES[severity]}"), f": {trails}, {report.records:,} records (exit {severity.exit_code})")
+
+
+def _table(trails: Iterable[TrailReport]) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, expand=False)
+    table.add_column("Trail", overflow="fold", ratio=None)
+    for name in ("Batches", "Records", "Events", "Quarantined", "Gaps"):
+        table.add_column(name if name != "Quarantined" else "Quarant.", justify="right", no_wrap=True)
+    table.add_column("Verdict", no_wrap=True)
+    for trail in trails:
+        tally = trail.tally
+        counts = (tally.batches, tally.records, tally.events, tally.quarantined, tally.gaps)
+        verdict = Text(trail.severity.verdict, style=_STYLES[trail.severity])
+        table.add_row(_description(trail), *(f"{count:,}" for count in counts), verdict)
+    return table
+
+
+def _description(trail: TrailReport) -> Text:
+    origin, tally = trail.origin, trail.tally
+    first, last = _minute(tally.first_time), _minute(tally.head.sealed_at if tally.head else None)
+    key = tally.key.key_id.hex() if tally.key else "unknown"
+    vouched = "trusted" if tally.trusted_by == tally.key and tally.key else "enrolled" if tally.trusted_by else "not trusted"
+    lines = (
+        f"\n  epoch …{origin.epoch[-8:]}",
+        f"\n  {first}",
+        f"\n  {last}",
+        f"\n  {trail.state}, head {age(trail.head_age_seconds)} old",
+        f"\n  key {key}, {vouched}",
+    )
+    return Text.assemble((f"{origin.namespace}/{origin.service}/{origin.instance}", "bold"), ("".join(lines), "dim"))
+
+
+def _minute(time: str | None) -> str:
+    return "no time" if time is None else time[:19].replace("T", " ") + " UTC"
+
+
+def _findings(log: FindingLog) -> Iterable[Text]:
+    kinds: dict[tuple[Code, str | None], list[Finding]] = defaultdict(list)
+    for finding in log.kept:
+        kinds[finding.code, finding.origin].append(finding)
+    for (code, _), findings in sorted(kinds.items(), key=lambda kind: -kind[0][0].severity):
+        severity = code.severity
+        title = "notice" if severity is Severity.NOTICE else severity.verdict
+        style = "cyan" if severity is Severity.NOTICE else _STYLES[severity]
+        place = f"  {printable(findings[0].origin)}" if findings[0].origin else ""
+        yield Text.assemble((f"{title}: {code.value}", style), (place, "bold"))
+        for finding in islice(findings, _MAX_SHOWN_OF_A_KIND):
+            batch = "" if finding.batch is None else f"batch {finding.batch}: "
+            yield Text(f"  {batch}{printable(finding.message)}")
+            if finding.key and finding.key not in finding.message:
+                yield Text(f"    {printable(finding.key)}", style="dim", overflow="fold")
+        if len(findings) > _MAX_SHOWN_OF_A_KIND:
+            yield Text(f"  … and {len(findings) - _MAX_SHOWN_OF_A_KIND} more of this kind; --json lists them")
+        yield Text(f"  → {findings[0].hint}", style="italic")
+        yield Text()
+    if log.omitted:
+        yield Text(f"{log.omitted} more findings were counted but not kept.\n")
+
+
+def as_json(report: Report) -> dict[str, Any]:
+    """Return the report as plain data; docs/verify.md describes every key."""
+    return {
+        "format": JSON_FORMAT,
+        "store": report.store,
+        "checked_at": report.checked_at.isoformat(),
+        "verdict": report.severity.verdict,
+        "exit_code": report.severity.exit_code,
+        "assurance": ASSURANCE,
+        "records": report.records,
+        "trails": [_trail(trail) for trail in report.trails],
+        "findings": [_finding(finding) for finding in report.log.kept],
+        "findings_omitted": report.log.omitted,
+        "counts": {code.value: count for code, count in sorted(report.log.counts.items())},
+    }
+
+
+def _trail(trail: TrailReport) -> dict[str, Any]:
+    tally = trail.tally
+    return {
+        "origin": str(trail.origin),
+        "verdict": trail.severity.verdict,
+        "state": trail.state,
+        "batches": tally.batches,
+        "records": tally.records,
+        "events": tally.events,
+        "quarantined": tally.quarantined,
+        "gaps": tally.gaps,
+        "data_bytes": tally.data_bytes,
+        "raw_bytes": tally.raw_bytes,
+        "first_sealed_at": tally.first_time,
+        "last_sealed_at": tally.head.sealed_at if tally.head else None,
+        "head_age_seconds": trail.head_age_seconds,
+        "size": tally.head.seq + 1 if tally.head else None,
+        "root": tally.head_root.hex() if tally.head else None,
+        "key": str(tally.key) if tally.key else None,
+        "trusted_by": str(tally.trusted_by) if tally.trusted_by else None,
+    }
+
+
+def _finding(finding: Finding) -> dict[str, Any]:
+    return {
+        "code": finding.code.value,
+        "severity": "notice" if finding.severity is Severity.NOTICE else finding.severity.verdict,
+        "origin": finding.origin,
+        "batch": finding.batch,
+        "key": finding.key,
+        "first_seq": finding.first_seq,
+        "last_seq": finding.last_seq,
+        "message": finding.message,
+        "hint": finding.hint,
+    }

@@ -1,0 +1,296 @@
+"""Verifying a whole store: every trail, how epochs follow each other, what lies beside them, and the verdict.
+
+Invariants: it fails closed. The verdict is intact only if every check was made and none found anything; an exception nobody
+foresaw is itself a finding that forbids exit 0. The clock, the randomness and the display of progress come in as arguments.
+This module must not print.
+"""
+
+from __future__ import annotations
+
+import secrets
+from dataclasses import dataclass, field
+from datetime import timedelta
+from functools import partial
+from itertools import groupby
+from typing import TYPE_CHECKING, Final
+
+from ..errors import TrailsealError
+from ..trail.manifest import ManifestReason
+from .account import HEARTBEATS, moment
+from .chain import Tally, TrailChecker
+from .findings import Code, Finding, FindingLog, Severity
+from .leftovers import Leftovers, Marker
+from .links import Claim, Family, instance_of
+from .trustfile import TrustFile, fingerprint, matches_origin
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+    from datetime import datetime
+
+    from ..trail.layout import Origin
+    from ..trail.manifest import Manifest
+    from .expected import ExpectedTrail
+    from .fetch import StoreReader
+
+ASSURANCE: Final = "unanchored"
+ASSURANCE_MEANING: Final = (
+    "the agent's key alone vouches for this: no retention lock was attested and no witness has cosigned, "
+    "so whoever holds both the key and the store could have rewritten it."
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What a verification is asked for.
+
+    Attributes:
+        trust: Whom to believe.
+        expected: Which trails there have to be; None if nobody said.
+        fresh: The greatest age of the head of every trail that is not closed; None to demand nothing.
+        origin_glob: The trails to verify, a pattern of four parts; None for all.
+    """
+
+    trust: TrustFile = field(default_factory=TrustFile)
+    expected: tuple[ExpectedTrail, ...] | None = None
+    fresh: timedelta | None = None
+    origin_glob: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TrailReport:
+    """One trail's line in the report.
+
+    Attributes:
+        origin: The trail.
+        tally: What was counted in it.
+        severity: The worst that was found in it.
+        head_age_seconds: The head's age by the verifier's clock; None without a readable head.
+        state: How its head leaves it: ``open``, ``stopped``, ``closed``, ``continued`` by a later epoch, or ``unknown``.
+    """
+
+    origin: Origin
+    tally: Tally
+    severity: Severity
+    head_age_seconds: float | None
+    state: str
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """The outcome of a verification.
+
+    Attributes:
+        store: The store's name.
+        checked_at: The verifier's clock when it began.
+        trails: One entry a trail, in the order in which they were walked.
+        log: What was found.
+    """
+
+    store: str
+    checked_at: datetime
+    trails: tuple[TrailReport, ...]
+    log: FindingLog
+
+    @property
+    def severity(self) -> Severity:
+        """The worst of all findings."""
+        return self.log.worst
+
+    @property
+    def records(self) -> int:
+        """The population: the records in all trails."""
+        return sum(trail.tally.records for trail in self.trails)
+
+
+class _Verification:
+    """One run over one store."""
+
+    def __init__(self, store: StoreReader, options: Options, now: datetime, advance: Callable[[int], None], secret: bytes) -> None:
+        self.store, self.options, self.now, self.advance = store, options, now, advance
+        self.log = FindingLog()
+        self.mark = Marker(secret)
+        self.trails: list[TrailReport] = []
+        self.tallies: dict[str, Tally] = {}
+        self.successors: dict[str, Claim] = {}
+        self.origins: tuple[Origin, ...] = ()
+        self.selected: tuple[Origin, ...] = ()
+
+    def run(self) -> Report:
+        self._guard(None, self._list)
+        for _, family in groupby(sorted(self.selected, key=lambda origin: (instance_of(origin), str(origin))), instance_of):
+            members = tuple(family)
+            self._guard(None, partial(self._check_family, members))
+        if not self.selected:
+            self._add(Code.STORE_EMPTY, f"no trail {'matches the pattern' if self.origins else 'was found'} in {self.store.name}")
+        self._guard(None, self._check_leftovers)
+        self._guard(None, self._check_expected)
+        trails = tuple(_settled(trail, self.log) for trail in self.trails)
+        return Report(self.store.name, self.now, trails, self.log)
+
+    def _guard(self, origin: Origin | None, step: Callable[[], None]) -> bool:
+        """Run a step; whatever it raises becomes a finding, because what was not checked must not pass."""
+        try:
+            step()
+        except TrailsealError as error:
+            self._add(Code.OBJECT_UNREADABLE if error.exit_code == 12 else Code.CHECK_FAILED, error.message, origin)
+        except Exception as error:  # noqa: BLE001 -- failing closed: no exception of any kind may end in exit 0
+            self._add(Code.CHECK_FAILED, f"{type(error).__name__}: {error}", origin)
+        else:
+            return True
+        return False
+
+    def _add(self, code: Code, message: str, origin: Origin | None = None, batch: int | None = None) -> None:
+        self.log.add(Finding(code=code, message=message, origin=str(origin) if origin else None, batch=batch))
+
+    def _list(self) -> None:
+        self.origins = tuple(self.store.origins())
+        glob = self.options.origin_glob
+        self.selected = tuple(origin for origin in self.origins if glob is None or matches_origin(glob, str(origin)))
+
+    def _check_family(self, members: tuple[Origin, ...]) -> None:
+        family = Family(self.store, members)
+        checkers: dict[str, TrailChecker] = {}
+        for origin in family.order:
+            claim = family.claims.get(str(origin))
+            checker = checkers[str(origin)] = TrailChecker(
+                origin,
+                self.store,
+                self.log,
+                trusted=self.options.trust.keys_for(str(origin)),
+                carried=_carried(checkers, claim),
+                wanted_sizes=family.wanted_sizes(origin),
+                mark=self.mark,
+                advance=self.advance,
+            )
+            self.tallies[str(origin)] = checker.tally
+            self._guard(origin, partial(self._walk, checker))
+            self._check_trust(origin, checker.tally)
+        self.successors |= family.check(checkers, map(str, self.origins), self.log)
+        for origin in family.order:
+            self._guard(origin, partial(self._finish, origin, checkers[str(origin)].tally))
+
+    def _walk(self, checker: TrailChecker) -> None:
+        for batch in self.store.seals(checker.origin):
+            if not self._guard(checker.origin, partial(checker.check, batch)):
+                checker.lose(batch + 1)
+
+    def _check_trust(self, origin: Origin, tally: Tally) -> None:
+        if tally.trusted_by is not None:
+            return
+        if tally.key is None:
+            message = "the first seal cannot be used, so nothing binds a key to this trail"
+        else:
+            message = f"nothing vouches for the key {tally.key} (SHA-256 {fingerprint(tally.key)})"
+        self._add(Code.KEY_UNKNOWN, message, origin, 0)
+
+    def _finish(self, origin: Origin, tally: Tally) -> None:
+        head = tally.head
+        age: float | None = None
+        state = "unknown"
+        if head is not None:
+            age = (self.now - moment(head)).total_seconds()
+            state = _state(head, continued=str(origin) in self.successors)
+            self._check_head(origin, head, age, state)
+        elif tally.batches:
+            self._add(Code.UNCLOSED, "the newest seal cannot be used, so how the trail ends is not known", origin)
+        self.trails.append(TrailReport(origin, tally, Severity.NOTICE, age, state))
+
+    def _check_head(self, origin: Origin, head: Manifest, age: float, state: str) -> None:
+        live = HEARTBEATS * head.agent.heartbeat_seconds
+        since = f"batch {head.batch} ({head.reason.value}) is {_shown(age)} old"
+        if state == "open" and age < -live:
+            self._add(
+                Code.HEAD_IN_FUTURE, f"batch {head.batch} is dated {head.sealed_at}, {_shown(-age)} ahead of this clock", origin, head.batch
+            )
+        elif state == "open" and age > live:
+            self._add(Code.UNCLOSED, f"{since}; a live trail's is at most {_shown(live)}", origin, head.batch)
+        fresh = self.options.fresh
+        if fresh is not None and state in ("open", "stopped") and age > fresh.total_seconds():
+            self._add(Code.NOT_FRESH, f"{since}; --fresh allows {_shown(fresh.total_seconds())}", origin, head.batch)
+
+    def _check_leftovers(self) -> None:
+        leftovers = Leftovers(
+            self.store,
+            self.log,
+            mark=self.mark,
+            now_seconds=self.now.timestamp(),
+            selected=self.selected,
+            narrowed=self.options.origin_glob is not None,
+        )
+        leftovers.check(self.tallies, self.successors)
+
+    def _check_expected(self) -> None:
+        entries = self.options.expected
+        if entries is None:
+            return
+        for entry in entries:
+            matching = [trail for trail in self.trails if entry.matches(trail.origin)]
+            if not matching:
+                self._add(Code.EXPECTED_ABSENT, f"no trail matches {entry}, which line {entry.line} expects")
+            for _, group in groupby(sorted(matching, key=lambda trail: instance_of(trail.origin)), lambda trail: instance_of(trail.origin)):
+                self._check_entry(entry, tuple(group))
+        for trail in self.trails:
+            if not any(entry.matches(trail.origin) for entry in entries):
+                self._add(Code.FOREIGN_TRAIL, "no entry of the expected file matches this trail", trail.origin)
+
+    def _check_entry(self, entry: ExpectedTrail, trails: Sequence[TrailReport]) -> None:
+        heads = [trail for trail in trails if trail.tally.head is not None and trail.state != "continued"]
+        firsts = [trail.tally.first_time for trail in trails if trail.tally.first_time is not None]
+        if entry.since is not None and (not firsts or min(firsts) > entry.since.strftime("%Y-%m-%dT%H:%M:%SZ")):
+            self._add(
+                Code.EXPECTED_LATE, f"begins {min(firsts, default='nowhere')}, expected since {entry.since.isoformat()}", trails[0].origin
+            )
+        if entry.max_silence is None:
+            return
+        for trail in heads:
+            age, allowed = trail.head_age_seconds or 0.0, entry.max_silence.total_seconds()
+            if trail.state != "closed" and age > allowed:
+                message = f"the head is {_shown(age)} old; line {entry.line} allows {_shown(allowed)}"
+                self._add(Code.NOT_FRESH, message, trail.origin)
+
+
+def _carried(checkers: Mapping[str, TrailChecker], claim: Claim | None) -> Mapping[str, int] | None:
+    """Return the offsets at the point that a trail says it continues; None if they are not known."""
+    if claim is None:
+        return {}
+    met = checkers[claim.link.origin].links.get(claim.link.size) if claim.link.origin in checkers else None
+    return met.offsets if met else None
+
+
+def _state(head: Manifest, *, continued: bool) -> str:
+    if head.reason is ManifestReason.CLOSE:
+        return "closed"
+    if continued:
+        return "continued"
+    return "stopped" if head.reason is ManifestReason.STOP else "open"
+
+
+def _settled(trail: TrailReport, log: FindingLog) -> TrailReport:
+    return TrailReport(trail.origin, trail.tally, log.worst_of(str(trail.origin)), trail.head_age_seconds, trail.state)
+
+
+def _shown(seconds: float) -> str:
+    return f"{seconds:.0f} s" if seconds < 600 else str(timedelta(seconds=round(seconds)))
+
+
+def verify_store(
+    store: StoreReader,
+    options: Options,
+    *,
+    now: datetime,
+    advance: Callable[[int], None] = lambda _: None,
+    secret: bytes | None = None,
+) -> Report:
+    """Check everything in a store.
+
+    Args:
+        store: The store.
+        options: What is asked for.
+        now: The verifier's clock, aware, in UTC.
+        advance: Called with the number of bytes read, now and then.
+        secret: Random bytes of this run, 16 or more; drawn if left out.
+
+    Returns:
+        The report. Nothing that a store holds makes this raise.
+    """
+    return _Verification(store, options, now, advance, secrets.token_bytes(32) if secret is None else secret).run()

@@ -1,0 +1,164 @@
+"""Find the files that patterns name, and the rotated names beside one.
+
+Invariants: a file is its (device, inode), whatever its names and links; compressed files are never taken for logs in their
+own right. This module must not open files; it looks at names and stat(2) only.
+"""
+
+from __future__ import annotations
+
+import glob
+import os
+import re
+import stat
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from .handle import GZIP_SUFFIX
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Iterable, Sequence
+
+    from .identity import Key
+
+_COMPRESSED: Final = (GZIP_SUFFIX, ".bz2", ".xz", ".zst", ".lz4", ".Z", ".zip")
+_MAGIC: Final = re.compile(r"[*?[]")
+_TURNED: Final = re.compile(r"[.\-_~@](\d[\w.\-:+]*|old|bak|prev|previous|backup)")
+_NUMBER: Final = re.compile(r"\d{1,5}")
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A file as a look at its folder shows it.
+
+    Attributes:
+        path: The name it was found under.
+        key: Device and inode.
+        size: In bytes.
+        modified_ns: Its last modification, nanoseconds since the epoch.
+    """
+
+    path: str
+    key: Key
+    size: int
+    modified_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class Scan:
+    """What the patterns name at one moment.
+
+    Attributes:
+        by_path: Every name and its file.
+        names: Every file's names, sorted.
+    """
+
+    by_path: dict[str, Found] = field(default_factory=dict)
+    names: dict[Key, list[str]] = field(default_factory=dict)
+
+
+def look(path: str) -> Found | None:
+    """Return what a path leads to, None if that is not a regular file one may look at."""
+    try:
+        status = os.stat(path)  # noqa: PTH116 -- thousands of names a scan; a Path object each would double its cost
+    except OSError:
+        return None
+    if not stat.S_ISREG(status.st_mode):
+        return None
+    return Found(path, (status.st_dev, status.st_ino), status.st_size, status.st_mtime_ns)
+
+
+def scan(patterns: Iterable[str]) -> Scan:
+    """Look for the files that the patterns (glob, with ``**``) name now; a folder that does not exist has none."""
+    result = Scan()
+    for pattern in patterns:
+        for path in sorted(glob.glob(pattern, recursive=True)):  # noqa: PTH207 -- patterns may be absolute
+            if path in result.by_path or path.endswith(_COMPRESSED):
+                continue
+            found = look(path)
+            if found is not None:
+                result.by_path[path] = found
+                result.names.setdefault(found.key, []).append(path)
+    return result
+
+
+def folders(patterns: Iterable[str]) -> tuple[frozenset[str], frozenset[str]]:
+    """Return the existing folders to watch for new names: those to watch alone, and those with all below them."""
+    flat: set[str] = set()
+    deep: set[str] = set()
+    for pattern in patterns:
+        folder = os.path.dirname(pattern) or "."  # noqa: PTH120 -- Path would fold the pattern's ".."
+        before, double, _ = folder.partition("**")
+        if double:
+            base = os.path.dirname(before) or "."  # noqa: PTH120
+            while _MAGIC.search(base):
+                base = os.path.dirname(base) or "."  # noqa: PTH120
+            if Path(base).is_dir():
+                deep.add(base)
+        else:
+            flat.update(name for name in (glob.glob(folder) if _MAGIC.search(folder) else (folder,)) if Path(name).is_dir())  # noqa: PTH207
+    return frozenset(flat - deep), frozenset(deep)
+
+
+def siblings(path: str) -> list[Found]:
+    """Return the other files of a path's folder whose name begins with its name or its stem, compressed ones last."""
+    folder, base = os.path.split(path)
+    stem = os.path.splitext(base)[0] or base  # noqa: PTH122 -- as above
+    try:
+        names = os.listdir(folder or ".")  # noqa: PTH208
+    except OSError:
+        return []
+    found = [look(os.path.join(folder, name)) for name in names if name != base and name.startswith(stem)]  # noqa: PTH118
+    usable = [one for one in found if one is not None and (one.path.endswith(GZIP_SUFFIX) or not one.path.endswith(_COMPRESSED))]
+    return sorted(usable, key=lambda one: (one.path.endswith(GZIP_SUFFIX), -one.modified_ns, one.path))
+
+
+def turned(path: str, name: str) -> str | None:
+    """Return what rotation put into a path's name to make another, such as ``1`` or ``20260101``; None if it is not that."""
+    base = os.path.basename(path)  # noqa: PTH119
+    stem, extension = os.path.splitext(base)  # noqa: PTH122
+    other = os.path.basename(name).removesuffix(GZIP_SUFFIX)  # noqa: PTH119
+    for start, end in ((base, ""), (stem, extension)):
+        if other.startswith(start) and other.endswith(end) and len(other) > len(start) + len(end):
+            found = _TURNED.fullmatch(other[len(start) : len(other) - len(end)])
+            if found:
+                return found[1]
+    return None
+
+
+def later(path: str, after: Found | None, candidates: Sequence[Found], skip: Callable[[Found], bool]) -> list[Found]:
+    """Return the rotated files of a path that were written after one of them, oldest first.
+
+    Age is the time of the last modification. Where two share it (the clock of a file system has steps of milliseconds), the
+    smaller rotation number or the greater date is the younger. A file and its compressed twin count once.
+
+    Args:
+        path: The name that is rotated.
+        after: The file after which to begin, under the name it has now.
+        candidates: What `siblings` found.
+        skip: Tells files that are known already.
+    """
+    if after is None:
+        return []
+    mark = _age(path, after)
+    chosen: dict[str, Found] = {}
+    for one in candidates:
+        if one.key == after.key or turned(path, one.path) is None or not one.size or skip(one):
+            continue
+        if _age(path, one) > mark:
+            chosen.setdefault(one.path.removesuffix(GZIP_SUFFIX), one)
+    return sorted(chosen.values(), key=lambda one: _age(path, one))
+
+
+def _age(path: str, one: Found) -> tuple[int, int, str]:
+    """Return a key that sorts rotated files from the oldest to the youngest."""
+    word = turned(path, one.path)
+    if word is None:
+        return one.modified_ns, 1, ""
+    number = -int(word) if _NUMBER.fullmatch(word) else 0
+    return one.modified_ns, number, word if not number else ""
+
+
+def among(found: Iterable[Found], keys: Collection[Key]) -> list[Found]:
+    """Return those whose file is one of the keys."""
+    return [one for one in found if one.key in keys]

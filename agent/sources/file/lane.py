@@ -1,0 +1,84 @@
+"""Keep the files of one path in the order in which they were written.
+
+A lane is a path and its files: rotated ones first, oldest first, the one that is at the path last. A file is *rotated* once
+its path leads elsewhere or nowhere; *settled* once it then stayed at its end for the hold time and its last line was taken
+as it is; *parked* once it is settled, closed, and still named by the patterns, so that it must go on being recognised.
+
+Invariants: a file is in one lane only; its place there never changes. This module holds state only; `tail` moves it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from .discover import Found
+    from .identity import Key
+    from .reader import Reader
+
+
+@dataclass(slots=True, eq=False)
+class Tailed:
+    """One file that is being read.
+
+    Attributes:
+        reader: Reads it.
+        lane: Where it belongs.
+        rotated: Its path leads to another file or to none.
+        names: All names under which the patterns found it; empty if they do not.
+        copy_for: The truncated file of whose former content this is a copy.
+        ended_at: Since when (loop time) it has been at its end without growing.
+        size: Its size at the last step, in bytes.
+        settled: It was rotated and read to its end for good, as far as anyone can tell.
+        parked: It is settled and closed.
+        linger_until: When (loop time) a settled file is given up.
+        woken: Something was written since the last step.
+        pending: Appends that are not durable yet.
+        retry_at: Not to be tried before that (loop time).
+        retry_seconds: The next pause after that.
+        active_at: When (loop time) it last moved.
+    """
+
+    reader: Reader
+    lane: Lane
+    rotated: bool = False
+    names: frozenset[str] = frozenset()
+    copy_for: Tailed | None = None
+    ended_at: float | None = None
+    size: int = -1
+    settled: bool = False
+    parked: bool = False
+    linger_until: float = 0.0
+    woken: bool = True
+    pending: int = 0
+    retry_at: float = 0.0
+    retry_seconds: float = 0.0
+    active_at: float = 0.0
+
+    @property
+    def key(self) -> Key:
+        """Device and inode."""
+        return self.reader.key
+
+    @property
+    def resting(self) -> bool:
+        """Whether nothing is expected of it until it is woken."""
+        return self.settled and not self.woken
+
+
+@dataclass(slots=True, eq=False)
+class Lane:
+    """One path and its files.
+
+    Attributes:
+        path: The path.
+        files: Oldest first.
+        last: The newest file that was read to its end and left the lane.
+        queued: It is in line for a turn.
+    """
+
+    path: str
+    files: list[Tailed] = field(default_factory=list)
+    last: Found | None = None
+    queued: bool = False

@@ -1,0 +1,262 @@
+"""Turn one file into appends, a block at a time.
+
+A `step` is everything one block costs on the reading thread: check that the file is still the one that was read, read,
+cut into lines, separate, and build the append with the cursor behind it.
+
+Invariants:
+    - The cursor stands at the start of a line; an incomplete line is read again until it is complete, and counts as it is
+      only in a `final` step. An over-long line keeps the cursor at its start until its end was seen.
+    - Every read begins a little before the position and compares those bytes with what was read there before, so that a
+      truncation is seen even if the file has grown beyond the old position since.
+    - After `Step.changed` nothing was read and nothing moved.
+
+A reader is used by one thread at a time. It must not decide what a changed file means; `tail` does.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from msgspec.structs import replace
+
+from ...trail.records import Certainty, GapCause
+from ..lines import LineCutter
+from .handle import open_handle
+from .identity import HEAD_BYTES, WINDOW_BYTES, Judgement, Sameness, anchor_at, digest, judge, with_anchor
+from .tally import Loss, Tally, time_text
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from ...intake import Append, Cursor
+    from ..base import BlockSeparator, TimeOfDay
+    from .handle import Handle
+    from .identity import Key
+    from .settings import TailSettings
+
+_SHRUNK = "the file was cut to {0} bytes; the bytes behind had not been read"
+_HOLE = "the file was truncated under a writer whose position was at {0} bytes: what it wrote before was not read"
+
+
+class MovedError(Exception):
+    """The path leads to another file than the one the reader was made for."""
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """What all readers of one source share.
+
+    Attributes:
+        source: The source's id.
+        separator: Separates blocks; used on the reading thread only.
+        is_audit: The rule's decision about one line.
+        clock: Tells when a block was read.
+        settings: The knobs.
+    """
+
+    source: str
+    separator: BlockSeparator
+    is_audit: Callable[[bytes], bool]
+    clock: TimeOfDay
+    settings: TailSettings
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """What one step gave.
+
+    Attributes:
+        append: What to submit; None if no line was completed.
+        observability: Bytes to pass on, in order, once the append is accepted.
+        at_end: There was nothing more to read.
+        size: The file's size when it was read, in bytes.
+        changed: The file is not what it was: a verdict on what it is now; nothing was read.
+    """
+
+    append: Append | None = None
+    observability: tuple[bytes, ...] = ()
+    at_end: bool = False
+    size: int = 0
+    changed: Judgement | None = None
+
+
+class Reader:
+    """Read one file from a cursor on."""
+
+    def __init__(self, context: Context, cursor: Cursor, path: str, *, hole_from: int | None = None) -> None:
+        """Make a reader; the file is opened by the first step.
+
+        Args:
+            context: What it shares with the others.
+            cursor: Where to begin and how to recognise the file.
+            path: Where the file lies now.
+            hole_from: For a file that begins anew after a truncation: how many bytes of its predecessor are accounted
+                for. NUL bytes at its beginning are then the hole before a writer's old position and are skipped; where
+                the hole reaches beyond the accounted bytes, a gap record says so.
+        """
+        self.path = path
+        self.hole_from = hole_from
+        self._context = context
+        self._cursor = cursor
+        self._handle: Handle | None = None
+        self._head = b""
+        self._window = b""
+        self._cutter = self._new_cutter(self._cursor.offset)
+
+    @property
+    def cursor(self) -> Cursor:
+        """The position after the last step."""
+        return self._cursor
+
+    @property
+    def key(self) -> Key:
+        """Device and inode."""
+        return self._cursor.device, self._cursor.inode
+
+    @property
+    def fd(self) -> int | None:
+        """The open descriptor, or None."""
+        return None if self._handle is None else self._handle.fd
+
+    @property
+    def fixed(self) -> bool:
+        """Whether the open file cannot grow (a compressed one)."""
+        return self._handle is not None and self._handle.fixed
+
+    def close(self) -> None:
+        """Give the descriptor back; the next step opens the file again and checks that it is the same."""
+        if self._handle is not None:
+            self._handle.close()
+            self._handle = None
+
+    def has_more(self) -> bool:
+        """Tell whether a step would find something to do: bytes, or a change.
+
+        Raises:
+            OSError: The file cannot be opened.
+            MovedError: The path leads to another file.
+        """
+        if self._handle is None and self._open() is not None:
+            return True
+        size = None if self._handle is None else self._handle.size()
+        return size is None or size != self._cutter.offset
+
+    def step(self, *, final: bool = False) -> Step:
+        """Read and separate one block.
+
+        Args:
+            final: Nothing will be added to the file: take a last line without newline as complete.
+
+        Raises:
+            OSError: The file cannot be opened or read.
+            MovedError: The path leads to another file.
+        """
+        if self._handle is None:
+            changed = self._open()
+            if changed is not None:
+                return Step(changed=changed)
+        handle = self._handle
+        assert handle is not None  # noqa: S101 -- opened above
+        block_bytes = self._context.settings.block_bytes
+        before = len(self._window)
+        position = self._cutter.offset
+        size = handle.size()
+        data = handle.read(position - before, before + block_bytes)
+        if (size is not None and size < position) or data[:before] != self._window:
+            return self._changed(handle)
+        if size is None:
+            size = position - before + len(data)
+        chunk = data[before:]
+        at_end = len(chunk) < block_bytes
+        cursor = self._cursor
+        tally = Tally(cursor, time_text(self._context.clock.now()))
+        if size < cursor.size_seen:
+            start = max(size, cursor.offset)
+            tally.add_loss(Loss(GapCause.TRUNCATED, Certainty.KNOWN, start, cursor.size_seen, _SHRUNK.format(size)))
+        skipped = 0 if self.hole_from is None else self._skip_hole(chunk, tally)
+        pieces, consumed = self._cutter.feed(chunk[skipped:] if skipped else chunk, final=final and at_end)
+        consumed += skipped
+        tally.add(pieces, self._context.separator)
+        boundary = self._cutter.boundary
+        self._window = data[: before + consumed][-WINDOW_BYTES:]
+        append = None
+        if boundary > cursor.offset:
+            self._move(boundary, data, position - before, max(size, 0 if tally.gaps else cursor.size_seen))
+        elif size > cursor.size_seen or tally.gaps:
+            self._cursor = replace(cursor, size_seen=size)
+        if boundary > cursor.offset or tally.gaps:
+            append = tally.append(boundary, (self._cursor,))
+        return Step(append, tuple(tally.observability), at_end, size)
+
+    def _move(self, boundary: int, data: bytes, data_offset: int, size_seen: int) -> None:
+        """Put the cursor on a line's start that lies within the data just read."""
+        cursor = self._cursor
+        head = self._head
+        if len(head) < HEAD_BYTES:
+            if data_offset <= len(head):
+                head += data[len(head) - data_offset : min(HEAD_BYTES, boundary) - data_offset]
+            elif self._handle is not None:
+                head = self._handle.read(0, min(HEAD_BYTES, boundary))
+        head_sha256 = cursor.head_sha256 if len(head) == cursor.head_bytes else digest(head)
+        self._head = head
+        end = boundary - data_offset
+        anchor = anchor_at(boundary, data[max(0, end - WINDOW_BYTES) : end])
+        self._cursor = replace(
+            cursor,
+            offset=boundary,
+            size_seen=size_seen,
+            head_bytes=len(head),
+            head_sha256=head_sha256,
+            anchors=with_anchor(cursor.anchors, anchor),
+        )
+
+    def _new_cutter(self, offset: int) -> LineCutter:
+        settings = self._context.settings
+        return LineCutter(self._context.is_audit, offset=offset, line_limit=settings.line_limit, head_bytes=settings.head_bytes)
+
+    def _open(self) -> Judgement | None:
+        handle = open_handle(self.path)
+        try:
+            if handle.key != self.key:
+                raise MovedError(self.path)
+            size = handle.size()
+            cursor = self._cursor
+            verdict = judge(cursor, handle.key, 2**62 if size is None else size, handle.read)
+            if verdict.sameness is Sameness.SAME:
+                self._head = handle.read(0, cursor.head_bytes)
+                length = min(WINDOW_BYTES, cursor.offset)
+                self._window = handle.read(cursor.offset - length, length)
+                self._cutter = self._new_cutter(self._cursor.offset)
+        except BaseException:
+            handle.close()
+            raise
+        self._handle = handle
+        return None if verdict.sameness is Sameness.SAME else verdict
+
+    def _changed(self, handle: Handle) -> Step:
+        """Say what a file is that is not what it was; inside an over-long line, go back to its start."""
+        size = handle.size() or 0
+        verdict = judge(self._cursor, handle.key, size, handle.read)
+        if verdict.sameness is not Sameness.SAME or self._cursor.offset == self._cutter.offset:
+            return Step(changed=verdict if verdict.sameness is Sameness.ROLLED_BACK else Judgement(Sameness.OTHER, 0))
+        length = min(WINDOW_BYTES, self._cursor.offset)
+        self._window = handle.read(self._cursor.offset - length, length)
+        self._cutter = self._new_cutter(self._cursor.offset)
+        return Step(size=size)
+
+    def _skip_hole(self, chunk: bytes, tally: Tally) -> int:
+        """Return how many NUL bytes at the chunk's beginning are a hole; 0 until something follows them."""
+        rest = chunk.lstrip(b"\0")
+        length = len(chunk) - len(rest)
+        if not rest and len(chunk) < self._context.settings.block_bytes:
+            return 0
+        accounted = self.hole_from or 0
+        end = self._cutter.offset + length
+        if rest:
+            self.hole_from = None
+            if length and end > accounted:
+                tally.add_loss(Loss(GapCause.HOLE, Certainty.KNOWN, accounted, end, _HOLE.format(end)))
+        if length:
+            self._cutter = self._new_cutter(end)
+        return length

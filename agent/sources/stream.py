@@ -1,0 +1,414 @@
+"""Bring in a stream that the relay's parent reads: standard input, or a command's output.
+
+Invariants:
+    - Records, progress and cursor travel in one append; the parent is told that bytes are done with once that append is
+      durable, so it can send them again to the next worker. That one skips by the cursor what it finds durable: no
+      audit line is lost or recorded twice.
+    - Observability bytes are passed on after their append was accepted, in their order. A part of them may be written
+      twice after a crash of the worker, because nothing says how far they got.
+    - With `when_full: gap` a spool without room costs audit lines, never observability ones: they are counted, and one
+      gap record states them when there is room again. With `block` the source waits, and so does the service.
+    - A stream whose parent died is finished with a gap record of certainty `possible`: by this worker if it lives, by
+      the next one at its start if not.
+    - An over-long line larger than a quarter of the parent's buffer is acknowledged before it is durable, since it would
+      not fit; a crash inside of it is stated as a gap.
+
+The module must not read the pipe itself or know how a record is made.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, Literal
+
+import msgspec
+
+from ..intake import Append, Cursor
+from ..relay.link import Data, End, Gap, InheritedStream, Link, inherited_streams
+from ..trail.manifest import SourceProgress
+from ..trail.records import Certainty, GapCause, gap_body
+from ..vitals.clock import rfc3339
+from .lines import LINE_LIMIT, LineCutter
+from .tally import Tallier
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from ..intake import Intake
+    from ..relay.link import Frame, Header
+    from .base import BlockSeparator, Sink, TimeOfDay
+    from .lines import Piece
+    from .tally import Tally
+
+__all__ = ["InheritedStream", "StreamSource", "inherited_streams"]
+
+_INLINE_BYTES: Final = 65_536
+_LOST_POLL_SECONDS: Final = 0.2
+
+
+@dataclass(slots=True)
+class _Lost:
+    """What a full spool has cost since the last append: the range its progress covers, and the audit lines in it."""
+
+    accounted_from: int
+    accounted_to: int
+    lines: int = 0
+    passed_lines: int = 0
+    audit_lines: int = 0
+    start: int = 0
+    end: int = 0
+
+
+class StreamSource:
+    """Read one inherited stream to its end; a `Source`."""
+
+    def __init__(
+        self,
+        stream: InheritedStream,
+        separator: BlockSeparator,
+        is_audit: Callable[[bytes], bool],
+        intake: Intake,
+        sink: Sink,
+        clock: TimeOfDay,
+        *,
+        when_full: Literal["block", "gap"] = "block",
+        line_limit: int = LINE_LIMIT,
+        patience_seconds: float = 1.0,
+    ) -> None:
+        """Describe the source; `run` opens it.
+
+        Args:
+            stream: What the parent handed over.
+            separator: Separates blocks; used by this source alone.
+            is_audit: The rule's decision about one line, for lines over the limit.
+            intake: Takes the appends.
+            sink: Takes the observability bytes, on the stream's channel.
+            clock: Tells when bytes were read.
+            when_full: What a full spool means.
+            line_limit: The longest line, in bytes.
+            patience_seconds: With ``gap``, how long the source waits for room before lines are lost.
+        """
+        self._stream = stream
+        self._is_audit = is_audit
+        self._intake = intake
+        self._sink = sink
+        self._clock = clock
+        self._gap = when_full == "gap"
+        self._line_limit = line_limit
+        self._patience_seconds = patience_seconds
+        self._tallier = Tallier(stream.source, separator)
+        self._confirmations: asyncio.Queue[tuple[Awaitable[None] | None, int] | None] = asyncio.Queue()
+        self._pending = b""
+        self._received = 0
+        self._accounted = 0
+        self._acknowledged = 0
+        self._skip_to = 0
+        self._window_bytes = 1 << 20
+        self._lost: _Lost | None = None
+
+    async def run(self, stop: asyncio.Event) -> bool:
+        """Read until the stream's end.
+
+        Args:
+            stop: Ignored: a stream goes on until its end, which the parent brings about when it is told to stop.
+
+        Returns:
+            True when the end was orderly, False when the parent went away without it.
+
+        Raises:
+            DurabilityError: The spool's disk refused; the process is ending.
+        """
+        del stop
+        link = Link(self._stream.fd)
+        try:
+            header = await link.header()
+            if header is None:
+                return False
+            if header.confirmed or not await self._open(header):
+                link.confirm()
+                return True
+            link.acknowledge(self._accounted)
+            confirming = asyncio.create_task(self._confirm(link))
+            pumping = asyncio.create_task(self._pump(link))
+            try:
+                await asyncio.wait({confirming, pumping}, return_when=asyncio.FIRST_COMPLETED)
+                if not pumping.done():
+                    await confirming
+                orderly = await pumping
+                await self._confirmations.put(None)
+                await confirming
+            finally:
+                for task in (pumping, confirming):
+                    task.cancel()
+                await asyncio.gather(pumping, confirming, return_exceptions=True)
+            if orderly:
+                await self._durably(self._append(cursors=(self._cursor(finished=True),)))
+                link.confirm()
+            return orderly
+        finally:
+            link.close()
+
+    # -- the beginning ------------------------------------------------------------------------------------------------
+
+    async def _open(self, header: Header) -> bool:
+        """Find the place in the stream, state what earlier parents took with them; False if it is finished already."""
+        stream = self._stream
+        mine = [cursor for cursor in self._intake.cursors(stream.source) if cursor.path == stream.channel]
+        found = next((cursor for cursor in mine if cursor.file_id == header.stream), None)
+        if found is None and header.end is not None and header.end == header.base > 0:
+            return False
+        self._file_id = header.stream
+        self._window_bytes = header.buffer_bytes // 4
+        for cursor in mine:
+            if cursor is not found:
+                detail = "the agent's parent process ended without the stream's end; what it held is lost"
+                body = self._gap_body(GapCause.WORKER_CRASHED, Certainty.POSSIBLE, cursor.offset, None, detail, cursor.file_id)
+                await self._durably(self._append(gaps=(body,), cursors=(msgspec.structs.replace(cursor, finished=True),)))
+        self._received = header.base
+        self._accounted = self._acknowledged = self._skip_to = max(header.base, 0 if found is None else found.offset)
+        if found is None or header.base > found.offset:
+            await self._open_cursor(0 if found is None else found.offset, header.base)
+        # A line that the parent cannot hold as a whole has to be cut before it fills the parent's buffer.
+        self._line_limit = min(self._line_limit, max(1, header.buffer_bytes // 2))
+        self._cutter = self._new_cutter(self._accounted)
+        return True
+
+    async def _open_cursor(self, durable: int, base: int) -> None:
+        """Make the stream known before its first byte, and state bytes that were given up before they were durable."""
+        gaps: tuple[bytes, ...] = ()
+        progress: tuple[SourceProgress, ...] = ()
+        if base > durable:
+            cause = GapCause.SPOOL_FULL if self._gap else GapCause.WORKER_CRASHED
+            detail = "bytes were acknowledged that the state does not hold: given up while the spool was full, in an over-long line, or with lost state"
+            gaps = (self._gap_body(cause, Certainty.POSSIBLE, durable, base, detail),)
+            progress = (self._progress(durable, base),)
+        await self._durably(self._append(gaps=gaps, progress=progress, cursors=(self._cursor(),)))
+
+    def _new_cutter(self, offset: int) -> LineCutter:
+        return LineCutter(self._is_audit, offset=offset, line_limit=self._line_limit)
+
+    # -- the bytes ----------------------------------------------------------------------------------------------------
+
+    async def _pump(self, link: Link) -> bool:
+        while True:
+            frames = await link.receive(_LOST_POLL_SECONDS if self._lost else None)
+            if frames is None:
+                await self._take(b"", final=True)
+                await self._settle_lost()
+                detail = "the agent's parent process ended without the stream's end; what it held is lost"
+                body = self._gap_body(GapCause.WORKER_CRASHED, Certainty.POSSIBLE, self._accounted, None, detail)
+                await self._durably(self._append(gaps=(body,), cursors=(self._cursor(finished=True),)))
+                return False
+            if self._lost is not None and self._intake.has_room():
+                await self._settle_lost()
+            if await self._take_frames(frames):
+                return True
+
+    async def _take_frames(self, frames: list[Frame]) -> bool:
+        """Deal with frames in order; say whether the last one was the stream's end."""
+        payloads: list[bytes] = []
+        for frame in frames:
+            if isinstance(frame, Data):
+                payloads.append(frame.payload)
+                continue
+            await self._take(b"".join(payloads))
+            payloads = []
+            if isinstance(frame, Gap):
+                await self._take_gap(frame)
+            elif isinstance(frame, End):
+                await self._take(b"", final=True)
+                await self._settle_lost()
+                return True
+        if payloads:
+            await self._take(b"".join(payloads))
+        return False
+
+    async def _take(self, data: bytes, *, final: bool = False) -> None:
+        """Take the stream's next bytes; `final` ends a last line without newline."""
+        known = max(0, self._skip_to - self._received)
+        self._received += len(data)
+        data = data[known:] if known else data
+        chunk = self._pending + data if self._pending else data
+        if not data and not final:
+            return
+        pieces, consumed = self._cutter.feed(chunk, final=final)
+        self._pending = chunk[consumed:]
+        if pieces or final:
+            observed_at = rfc3339(self._clock.now())
+            if consumed > _INLINE_BYTES:
+                tally = await asyncio.to_thread(self._tallier.tally, pieces, observed_at, final=final)
+            else:
+                tally = self._tallier.tally(pieces, observed_at, final=final)
+            await self._hand_on(tally, observed_at)
+        if self._cutter.inside_long_line and self._cutter.offset - self._acknowledged > self._window_bytes:
+            self._confirm_later(None, self._cutter.offset)
+
+    async def _take_gap(self, gap: Gap) -> None:
+        """State bytes that the parent threw away, with the unfinished line before them."""
+        if gap.end <= self._accounted:
+            self._received = gap.end
+            return
+        observed_at = rfc3339(self._clock.now())
+        if self._cutter.inside_long_line:
+            pieces, _ = self._cutter.feed(b"", final=True)
+            await self._hand_on(self._tallier.tally(pieces, observed_at, final=True), observed_at)
+        await self._settle_lost()
+        self._pending = b""
+        self._received = gap.end
+        start = self._accounted
+        detail = f"the relay threw away {gap.end - max(start, gap.start)} bytes while the agent took none"
+        body = self._gap_body(GapCause.SPOOL_FULL, Certainty.KNOWN, start, gap.end, detail)
+        self._cutter = self._new_cutter(gap.end)
+        self._accounted = gap.end
+        append = self._append(
+            gaps=(body,), bytes_lost=gap.end - start, progress=(self._progress(start, gap.end),), cursors=(self._cursor(),)
+        )
+        self._confirm_later(await self._intake.submit(append), gap.end)
+
+    # -- the intake ---------------------------------------------------------------------------------------------------
+
+    async def _hand_on(self, tally: Tally, observed_at: str) -> None:
+        """Submit what was tallied, then pass the rest on."""
+        start, end = self._accounted, self._cutter.boundary
+        if end > start:
+            if self._lost is not None and self._intake.has_room():
+                await self._settle_lost()
+            self._accounted = end
+            append = self._append_of(tally, start, observed_at)
+            accepted = None if self._lost is not None else await self._submit(append)
+            if accepted is None:
+                self._lose(tally, start, end)
+            self._confirm_later(accepted, end)
+        for data in tally.passed:
+            self._sink.write(data, self._stream.channel)
+
+    async def _submit(self, append: Append) -> Awaitable[None] | None:
+        """Submit an append; with `gap`, return None if there was no room for it in time."""
+        if not self._gap:
+            return await self._intake.submit(append)
+        task = asyncio.ensure_future(self._intake.submit(append))
+        try:
+            await asyncio.wait({task}, timeout=self._patience_seconds)
+        finally:
+            task.cancel()
+        # Cancelled while it waited, it has not been accepted; if it was faster than the cancellation, it has.
+        await asyncio.wait({task})
+        return None if task.cancelled() else task.result()
+
+    def _lose(self, tally: Tally, start: int, end: int) -> None:
+        lost = self._lost = self._lost or _Lost(start, start)
+        lost.accounted_to = end
+        lost.lines += tally.lines
+        lost.passed_lines += tally.passed_lines
+        if tally.records:
+            lost.start = lost.start if lost.audit_lines else start
+            lost.end = end
+            lost.audit_lines += tally.records
+
+    async def _settle_lost(self) -> None:
+        """State in one gap record what a full spool has cost."""
+        lost = self._lost
+        if lost is None:
+            return
+        gaps: tuple[bytes, ...] = ()
+        if lost.audit_lines:
+            detail = f"{lost.audit_lines} audit lines between these offsets were given up while the spool was full"
+            gaps = (self._gap_body(GapCause.SPOOL_FULL, Certainty.KNOWN, lost.start, lost.end, detail),)
+        progress = self._progress(lost.accounted_from, lost.accounted_to, lines=lost.lines, observability=lost.passed_lines)
+        append = self._append(gaps=gaps, bytes_lost=lost.end - lost.start, progress=(progress,), cursors=(self._cursor(lost.accounted_to),))
+        accepted = await self._intake.submit(append)
+        self._lost = None
+        self._confirm_later(accepted, lost.accounted_to)
+
+    def _confirm_later(self, accepted: Awaitable[None] | None, offset: int) -> None:
+        self._confirmations.put_nowait((accepted, offset))
+
+    async def _confirm(self, link: Link) -> None:
+        """Tell the parent, append by append, what has become durable."""
+        while (item := await self._confirmations.get()) is not None:
+            accepted, offset = item
+            if accepted is not None:
+                if self._received - self._acknowledged > self._window_bytes:
+                    # Appends without records may wait for company; the parent's buffer would be full by then.
+                    await self._intake.flush()
+                await accepted
+            if offset > self._acknowledged:
+                self._acknowledged = offset
+                link.acknowledge(offset)
+
+    async def _durably(self, append: Append) -> None:
+        accepted = await self._intake.submit(append)
+        await self._intake.flush()
+        await accepted
+
+    # -- what appends are made of -------------------------------------------------------------------------------------
+
+    def _append_of(self, tally: Tally, start: int, observed_at: str) -> Append:
+        progress = self._progress(
+            start,
+            self._accounted,
+            lines=tally.lines,
+            audit=tally.records,
+            observability=tally.passed_lines,
+            quarantined=tally.quarantined,
+        )
+        return Append(
+            bodies=b"".join(tally.bodies),
+            records=tally.records,
+            events=tally.records - tally.quarantined,
+            quarantined=tally.quarantined,
+            progress=(progress,),
+            cursors=(self._cursor(),),
+            observed_at=observed_at,
+            occurred_min=rfc3339(min(tally.times)) if tally.times else None,
+            occurred_max=rfc3339(max(tally.times)) if tally.times else None,
+            reasons=tally.reasons,
+        )
+
+    def _append(
+        self,
+        *,
+        gaps: tuple[bytes, ...] = (),
+        bytes_lost: int = 0,
+        progress: tuple[SourceProgress, ...] = (),
+        cursors: tuple[Cursor, ...] = (),
+    ) -> Append:
+        return Append(
+            bodies=b"".join(body + b"\n" for body in gaps),
+            records=len(gaps),
+            gaps=len(gaps),
+            bytes_lost=bytes_lost,
+            progress=progress,
+            cursors=cursors,
+            observed_at=rfc3339(self._clock.now()),
+        )
+
+    def _cursor(self, offset: int | None = None, *, finished: bool = False) -> Cursor:
+        at = self._accounted if offset is None else offset
+        stream = self._stream
+        return Cursor(source=stream.source, file_id=self._file_id, path=stream.channel, offset=at, size_seen=at, finished=finished)
+
+    def _progress(
+        self, start: int, end: int, *, lines: int = 0, audit: int = 0, observability: int = 0, quarantined: int = 0
+    ) -> SourceProgress:
+        stream = self._stream
+        return SourceProgress(
+            id=stream.source,
+            kind="pipe" if stream.channel == "stdin" else "command",
+            path=stream.channel,
+            file_id=self._file_id,
+            from_offset=start,
+            to_offset=end,
+            lines=lines,
+            audit=audit,
+            observability=observability,
+            quarantined=quarantined,
+        )
+
+    def _gap_body(
+        self, cause: GapCause, certainty: Certainty, start: int, end: int | None, detail: str, file_id: str | None = None
+    ) -> bytes:
+        stream = self._stream
+        now = rfc3339(self._clock.now())
+        return gap_body(stream.source, now, cause, certainty, start, end, detail, file_id or self._file_id, stream.channel)

@@ -1,0 +1,296 @@
+"""From spooled records to confirmed batches: order, retries, forks; with a real spool and stores in memory."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+import pytest
+
+from agent.sealer import Sealer
+from agent.shipper import ForkFoundError, Shipper
+from agent.spool import Spool
+from agent.stores import MemoryStore
+from agent.trail.batch import read_data
+from agent.trail.layout import Origin, parse_seal_key, seal_key
+from agent.trail.manifest import ContinuesWhy, ManifestReason
+from agent.trail.note import VerifierKey
+from agent.trail.seal import Seal, open_seal, parse_seal
+from agent.vitals.clock import ManualClock
+from tests.support.batches import IDENTITY, POLICY, FlakyStore, Noted, append_of, quiet
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Sequence
+    from pathlib import Path
+
+
+@dataclass
+class Rig:
+    """A running writing side."""
+
+    spool: Spool
+    sealer: Sealer
+    shipper: Shipper
+    noted: Noted
+
+    async def end(self, *, close: bool = False) -> None:
+        """Flush, seal and ship everything."""
+        await self.spool.flush()
+        await self.sealer.finish(close=close)
+        async with asyncio.timeout(10):
+            await self.shipper.drained()
+
+
+@asynccontextmanager
+async def rig(state: Path, required: Sequence[MemoryStore], optional: Sequence[MemoryStore] = (), max_bytes: int = 1 << 26) -> AsyncIterator[Rig]:
+    state.mkdir(exist_ok=True)
+    noted = Noted()
+    clock = ManualClock(datetime(2026, 1, 8, 14, 33, tzinfo=UTC))
+    spool = Spool(state, max_bytes)
+    await spool.open()
+    sealer = Sealer(spool, IDENTITY, POLICY, clock)
+    await sealer.begin()
+    required_ids = [store.id for store in required]
+
+    async def on_fork(fork: ForkFoundError) -> None:
+        noted.forks.append(fork)
+        await sealer.fork(fork.queued.batch.origin, await spool.confirmed(fork.store), required_ids)
+
+    shipper = Shipper(spool, required, optional, clock, noted, sealer.abandoned.__contains__, on_fork)
+    tasks = [asyncio.create_task(part.run()) for part in (spool, sealer, shipper)]
+    try:
+        yield Rig(spool, sealer, shipper, noted)
+        for task in tasks:
+            assert not task.done(), task.exception()
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await spool.close()
+
+
+def seals(store: MemoryStore) -> dict[str, list[Seal]]:
+    """Return the store's seals by origin, in batch order, each checked against the epoch's own key."""
+    trails: dict[str, list[Seal]] = {}
+    for key in sorted(k for k in store.objects if k.endswith(".seal")):
+        origin, _ = parse_seal_key(key)
+        trails.setdefault(str(origin), []).append(parse_seal(store.objects[key]))
+    for origin, found in trails.items():
+        key = found[0].manifest.key
+        assert isinstance(key, str)
+        for number, seal in enumerate(found):
+            assert seal.manifest.batch == number
+            _, verified = open_seal(seal, origin, [VerifierKey.parse(key)])
+            assert verified
+            assert seal.manifest.previous == (None if number == 0 else found[number - 1].sha256)
+    return trails
+
+
+def event_ids(store: MemoryStore, trail: Sequence[Seal]) -> list[str]:
+    """Return the event ids of a trail in order."""
+    found = []
+    for seal in trail:
+        if seal.manifest.data is not None:
+            lines = read_data(store.objects[seal.manifest.data.key], seal.manifest.data.raw_bytes)
+            found += [line.split(b'"event_id":"')[1][:8].decode() for line in lines]
+    return found
+
+
+async def test_every_record_is_sealed_once_in_order_and_the_spool_is_empty_afterwards(tmp_path: Path) -> None:
+    store = MemoryStore()
+    async with rig(tmp_path / "s", [store]) as r:
+        offset = 0
+        for step in range(40):
+            append = append_of(step * 50, 50, offset=offset)
+            await r.spool.submit(append)
+            offset = append.progress[0].to_offset or 0
+        await r.end()
+        assert (r.spool.held_bytes, r.spool.held_records, r.spool.waiting_batches) == (0, 0, 0)
+    ((_, trail),) = seals(store).items()
+    assert event_ids(store, trail) == [f"e-{n:06d}" for n in range(2000)]
+    assert [trail[0].manifest.reason, trail[-1].manifest.reason] == [ManifestReason.OPEN, ManifestReason.STOP]
+    assert any(seal.manifest.reason == ManifestReason.SIZE for seal in trail)
+    assert trail[-1].manifest.totals.events == 2000
+    ranges = [s for seal in trail for s in seal.manifest.sources]
+    assert all(a.to_offset == b.from_offset for a, b in zip(ranges, ranges[1:], strict=False))
+
+
+async def test_a_restart_resumes_the_epoch_and_says_whether_the_end_was_clean(tmp_path: Path) -> None:
+    store = MemoryStore()
+    async with rig(tmp_path / "s", [store]) as r:
+        await (await r.spool.submit(append_of(0, 3)))
+    async with rig(tmp_path / "s", [store]) as r:
+        await r.end()
+    async with rig(tmp_path / "s", [store]) as r:
+        await r.end(close=True)
+    ((_, trail),) = seals(store).items()
+    resumed = [seal.manifest for seal in trail if seal.manifest.reason == ManifestReason.RESUME]
+    assert [manifest.unclean for manifest in resumed] == [True, False]
+    assert event_ids(store, trail) == ["e-000000", "e-000001", "e-000002"]
+    assert trail[-1].manifest.reason == ManifestReason.CLOSE
+
+
+async def test_after_close_a_new_epoch_continues_the_old_one(tmp_path: Path) -> None:
+    store = MemoryStore()
+    async with rig(tmp_path / "s", [store]) as r:
+        await r.end(close=True)
+    async with rig(tmp_path / "s", [store]) as r:
+        await r.end()
+    old, new = sorted(seals(store).values(), key=lambda trail: trail[0].manifest.continues is not None)
+    link = new[0].manifest.continues
+    assert link is not None
+    assert link.why == ContinuesWhy.REOPENED  # type: ignore[union-attr]
+    last = old[-1].checkpoint()
+    assert (link.origin, link.size, link.root) == (last.origin, last.size, last.root.hex())  # type: ignore[union-attr]
+
+
+async def test_a_refusing_store_is_retried_with_the_same_bytes_and_a_lost_reply_is_recognised(tmp_path: Path) -> None:
+    store = FlakyStore()
+    store.refuse, store.lose_replies = 2, 1
+    async with rig(tmp_path / "s", [store]) as r:
+        await r.spool.submit(append_of(0, 2))
+        await r.end()
+        outcomes = [outcome for _, outcome in r.noted.outcomes]
+        assert outcomes.count("already_there") == 1
+        assert outcomes.count("retry") == 3
+        assert r.noted.troubles[0] == ("flaky", "503 Slow Down")
+        assert r.noted.troubles[-1] == ("flaky", None)
+    ((_, trail),) = seals(store).items()
+    assert event_ids(store, trail) == ["e-000000", "e-000001"]
+
+
+async def test_a_seal_is_never_created_before_its_data_or_its_predecessor(tmp_path: Path) -> None:
+    store = FlakyStore()
+    async with rig(tmp_path / "s", [store]) as r:
+        for step in range(5):
+            await (await r.spool.submit(append_of(step, 1, offset=0)))
+            await r.sealer.finish(close=False)
+        await r.end()
+    ((_, trail),) = seals(store).items()
+    order = {key: place for place, key in enumerate(store.created)}
+    numbers = [parse_seal_key(key)[1] for key in store.created if key.endswith(".seal")]
+    assert numbers == sorted(numbers)
+    for seal in trail:
+        if seal.manifest.data is not None:
+            (key,) = (k for k in store.created if k.endswith(f"{seal.manifest.batch:012d}.seal"))
+            assert order[seal.manifest.data.key] < order[key]
+
+
+async def test_only_a_batch_confirmed_by_every_required_store_leaves_and_counts_as_heartbeat(tmp_path: Path) -> None:
+    quick, slow = FlakyStore("quick"), FlakyStore("slow")
+    slow.down = True
+    async with rig(tmp_path / "s", [quick, slow]) as r:
+        await r.spool.submit(append_of(0, 1))
+        await r.spool.flush()
+        await r.sealer.finish(close=False)
+        async with asyncio.timeout(5):
+            while len(r.noted.receipts) < 2:
+                await asyncio.sleep(0.01)
+        assert r.noted.confirmations == []
+        assert r.spool.waiting_batches == 2
+        slow.down = False
+        async with asyncio.timeout(10):
+            await r.shipper.drained()
+        assert r.noted.confirmations == [0, 1]
+        assert r.spool.waiting_batches == 0
+    assert quick.objects == slow.objects
+
+
+async def test_other_bytes_under_our_key_open_a_new_epoch_and_nothing_unconfirmed_is_lost(tmp_path: Path) -> None:
+    store = FlakyStore()
+    async with rig(tmp_path / "s", [store]) as r:
+        await r.spool.submit(append_of(0, 2))
+        await r.end()
+        forked, confirmed = r.sealer.head.origin, r.sealer.head.batch
+        store.down = True
+        append = append_of(2, 2, offset=r.spool.appended_bytes)
+        await (await r.spool.submit(append))
+        await r.sealer.finish(close=False)
+        # Another writer under the same name was faster; a waiting block must stay behind the requeued ones.
+        intruder = seal_key(Origin.parse(forked), confirmed + 1)
+        assert intruder not in store.objects
+        store.objects[intruder] = b"somebody else's seal"
+        await (await r.spool.submit(append_of(4, 1, offset=append.progress[0].to_offset or 0)))
+        store.down = False
+        async with asyncio.timeout(10):
+            while r.sealer.head.origin == forked:
+                await asyncio.sleep(0.01)
+        await r.end()
+        assert r.sealer.head.origin != forked
+        assert r.noted.forks[0].theirs == b"somebody else's seal"
+    del store.objects[intruder]
+    trails = seals(store)
+    old = trails.pop(forked)
+    ((_, new),) = trails.items()
+    assert event_ids(store, old) == ["e-000000", "e-000001"]
+    assert event_ids(store, new) == ["e-000002", "e-000003", "e-000004"]
+    link = new[0].manifest.continues
+    assert (link.why, link.origin, link.size) == (ContinuesWhy.FORK, forked, old[-1].manifest.seq + 1)  # type: ignore[union-attr]
+
+
+async def test_a_full_spool_makes_submit_wait_until_the_store_has_taken_something(tmp_path: Path) -> None:
+    store = FlakyStore()
+    store.down = True
+    said: list[str | None] = []
+    async with rig(tmp_path / "s", [store], max_bytes=1 << 20) as r:
+        r.spool._on_full = said.append
+        offset = 0
+
+        async def fill() -> None:
+            nonlocal offset
+            for step in range(60):
+                append = append_of(step * 100, 100, offset=offset, padding=600)
+                await r.spool.submit(append)
+                offset = append.progress[0].to_offset or 0
+
+        filling = asyncio.create_task(fill())
+        async with asyncio.timeout(5):
+            while not said:
+                await asyncio.sleep(0.01)
+        await asyncio.sleep(0.1)
+        assert not filling.done()
+        assert not r.spool.has_room(90_000)
+        assert r.spool.held_bytes <= 1 << 20
+        store.down = False
+        async with asyncio.timeout(20):
+            await filling
+        await r.end()
+        assert said[0] is not None
+        assert said[-1] is None
+    ((_, trail),) = seals(store).items()
+    assert event_ids(store, trail) == [f"e-{n:06d}" for n in range(6000)]
+
+
+async def test_an_optional_store_that_is_down_does_not_hold_batches_for_ever(tmp_path: Path) -> None:
+    store, spare = MemoryStore("main"), FlakyStore("spare")
+    spare.down = True
+    async with rig(tmp_path / "s", [store], [spare], max_bytes=1 << 20) as r:
+        offset = 0
+        for step in range(80):
+            append = append_of(step * 100, 100, offset=offset, padding=600)
+            await r.spool.submit(append)
+            offset = append.progress[0].to_offset or 0
+        await r.end()
+        assert r.spool.held_bytes <= 1 << 20
+    ((_, trail),) = seals(store).items()
+    assert len(event_ids(store, trail)) == 8000
+
+
+async def test_silence_is_sealed_as_a_heartbeat_and_quiet_progress_rides_on_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tests.unit.test_sealing_and_shipping.POLICY", type(POLICY)(0.2, 65536, 0.3))
+    store = MemoryStore()
+    async with rig(tmp_path / "s", [store]) as r:
+        await r.spool.submit(quiet(0, 1000))
+        async with asyncio.timeout(10):
+            while len(r.noted.confirmations) < 4:
+                await asyncio.sleep(0.02)
+        await r.end()
+    ((_, trail),) = seals(store).items()
+    beats = [seal.manifest for seal in trail if seal.manifest.reason == ManifestReason.HEARTBEAT]
+    assert len(beats) >= 3
+    assert all(manifest.data is None and manifest.records.count == 0 for manifest in beats)
+    moved = [source for seal in trail for source in seal.manifest.sources]
+    assert [(s.from_offset, s.to_offset, s.observability) for s in moved] == [(0, 1000, 3)]
