@@ -103,6 +103,7 @@ class ConfigError(TrailsealError):
 class StateError(TrailsealError):
     """The state directory cannot be used: locked by another agent, unreadable, or of another format."""
 
+    exit_code = 2
     default_hint = "One agent owns one state directory; `trailseal check --config FILE` says what is wrong with it."
 
 

@@ -21,6 +21,7 @@ import structlog
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, wait_random_exponential
 
 from .errors import ForkError, TransientError
+from .vitals.catalogue import Outcome
 from .vitals.clock import rfc3339
 
 if TYPE_CHECKING:
@@ -40,8 +41,8 @@ log = structlog.get_logger("shipper")
 class ShipperEvents(Protocol):
     """What the rest of the agent wants to know about shipping; every method returns at once."""
 
-    def attempted(self, store: str, outcome: str) -> None:
-        """Note the outcome of one attempt: `created`, `already_there`, `retry` or `fork`."""
+    def attempted(self, store: str, outcome: Outcome) -> None:
+        """Note how one attempt ended."""
         ...
 
     def troubled(self, store: str, why: str | None) -> None:
@@ -143,7 +144,7 @@ class Shipper:
             try:
                 shipped = await self._ship(store, queued)
             except ForkFoundError as fork:
-                self._events.attempted(store.id, "fork")
+                self._events.attempted(store.id, Outcome.CONFLICT)
                 await self._on_fork(fork)
                 continue
             last = queued.id
@@ -189,7 +190,7 @@ class Shipper:
             error = state.outcome.exception() if state.outcome is not None else None
             why = error.message if isinstance(error, TransientError) else f"no answer within {ATTEMPT_SECONDS:.0f} s"
             trouble.append(why)
-            self._events.attempted(store.id, "retry")
+            self._events.attempted(store.id, Outcome.TRANSIENT)
             self._events.troubled(store.id, why)
 
         retrying = AsyncRetrying(
@@ -209,7 +210,7 @@ class Shipper:
     async def _attempt(self, store: Store, queued: QueuedBatch, key: str, data: bytes) -> None:
         async with asyncio.timeout(ATTEMPT_SECONDS):
             if await store.create(key, data):
-                self._events.attempted(store.id, "created")
+                self._events.attempted(store.id, Outcome.CREATED)
                 return
             present = await store.read(key)
         if present is None:
@@ -217,7 +218,7 @@ class Shipper:
             raise TransientError(message)
         if present != data:
             raise ForkFoundError(store.id, queued, key, data, present)
-        self._events.attempted(store.id, "already_there")
+        self._events.attempted(store.id, Outcome.PRESENT)
 
     async def _let_go(self) -> None:
         """Let batches go that only optional stores lack, once they fill half of the spool; healing copies them later."""

@@ -74,6 +74,10 @@ class Node:
         """Return (not raise) the error that names this place."""
         return ConfigError(message, file=self.source.file, line=self.line, key=self.key or None, hint=hint)
 
+    def child(self, name: str) -> Node:
+        """Return a node that names one key of this mapping and stands in the mapping's own line."""
+        return Node(self.source, f"{self.key}.{name}" if self.key else name, self.line, self.raw)
+
     @property
     def kind(self) -> Kind:
         """What the value is, before substitution: a text in quotes is text whatever it looks like."""
@@ -138,7 +142,7 @@ class Node:
             if str(raw_key.tag) == _TAG + "merge":
                 raise here.error("merge keys (<<) are not supported", "Write the keys out.")
             name = str(raw_key.value)
-            child = Node(self.source, f"{self.key}.{name}" if self.key else name, line, raw_value)
+            child = Node(self.source, self.child(name).key, line, raw_value)
             if name in seen:
                 raise child.error(f"this key stands here twice; first in line {seen[name]}", "Remove one of them.")
             seen[name] = line

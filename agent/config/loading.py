@@ -37,8 +37,6 @@ def load(path: str, environ: Mapping[str, str]) -> Settings:
     """
     root = read_document(path, environ)
     document = Section(Document).read(root)
-    if not isinstance(document, Document):
-        raise TypeError
     lines: dict[str, int] = {}
     _note_lines(root, lines)
     values = {field.name: getattr(document, field.name) for field in msgspec.structs.fields(Document)}

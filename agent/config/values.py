@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from glob import escape
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Final, Protocol, get_args, get_origin
+from typing import TYPE_CHECKING, Annotated, Any, Final, Generic, Protocol, TypeVar, get_args, get_origin
 
 import msgspec
 
@@ -22,9 +22,9 @@ from ..trail.layout import fold_name, is_name
 if TYPE_CHECKING:
     from .document import Node
 
-_DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|)")
+_DURATION = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*(ms|s|m|h|)")
 _DURATION_UNITS: Final = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 0.001, "": 1.0}
-_SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*(GiB|MiB|KiB|GB|MB|kB|KB|B|)")
+_SIZE = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*(GiB|MiB|KiB|GB|MB|kB|KB|B|)")
 _SIZE_UNITS: Final = {
     "GiB": 1 << 30,
     "MiB": 1 << 20,
@@ -36,8 +36,10 @@ _SIZE_UNITS: Final = {
     "B": 1,
     "": 1,
 }
-_ADDRESS = re.compile(r"(?:\[(?P<six>[0-9A-Fa-f:.%\w]+)\]|(?P<host>[^:\[\]\s/]+)):(?P<port>\d{1,5})")
+_ADDRESS = re.compile(r"(?:\[(?P<six>[0-9A-Fa-f:.%\w]+)\]|(?P<host>[^:\[\]\s/]+)):(?P<port>[0-9]{1,5})")
 _MAX_PORT: Final = 65535
+
+S = TypeVar("S", bound=msgspec.Struct)
 
 
 class Reader(Protocol):
@@ -248,13 +250,13 @@ class Listen:
         return Address(found["six"] or found["host"], int(found["port"]))
 
 
-@dataclass(frozen=True, slots=True)
-class Section:
+@dataclass(frozen=True)
+class Section(Generic[S]):
     """Read a mapping into a Struct, by the readers in its annotations."""
 
-    struct: type[msgspec.Struct]
+    struct: type[S]
 
-    def read(self, node: Node) -> msgspec.Struct:
+    def read(self, node: Node) -> S:
         """Return the Struct; its own checks (`__post_init__`) may refuse the combination of values."""
         fields = {field.encode_name: field for field in msgspec.structs.fields(self.struct)}
         if node.kind != "mapping":
@@ -267,25 +269,25 @@ class Section:
             values[fields[name].name] = reader_of(fields[name].type).read(child)
         for name, field in fields.items():
             if field.required and field.name not in values:
-                raise node.error(f"{name} is missing")
+                raise node.child(name).error("this key is missing")
         try:
             return self.struct(**values)
         except ValueError as error:
             raise node.error(str(error)) from error
 
 
-@dataclass(frozen=True, slots=True)
-class Sections:
+@dataclass(frozen=True)
+class Sections(Generic[S]):
     """Read a list of mappings with different ids."""
 
-    struct: type[msgspec.Struct]
+    struct: type[S]
 
-    def read(self, node: Node) -> tuple[msgspec.Struct, ...]:
+    def read(self, node: Node) -> tuple[S, ...]:
         """Return the Structs in the file's order."""
         if node.kind != "list":
             raise node.error(f"must be a list, not {node.shown}", "Begin each entry with a hyphen, as in - {id: …}.")
         section, lines = Section(self.struct), dict[str, int]()
-        values: list[msgspec.Struct] = []
+        values: list[S] = []
         for each in node.elements():
             value = section.read(each)
             name = getattr(value, "id")  # noqa: B009 - which Struct it is, only the annotation knows

@@ -38,7 +38,8 @@ _FlatContext: TypeAlias = dict[str, _Scalar | list[_Scalar]]
 _NestedContext: TypeAlias = dict[str, _Scalar | list[_Scalar] | dict[str, _Scalar]]
 
 _UTC_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d{1,9})?(?:Z|\+00:00)", re.ASCII)
-_ANY_ZONE = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(?:\.\d+)?(?:[Zz]|[+-]\d\d:?\d\d)?", re.ASCII)
+_SPELLINGS_OF_UTC: Final = ("Z", "z", "+00:00", "+0000")
+_ANY_ZONE = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(?:\.\d+)?(?P<zone>[Zz]|[+-]\d\d:?\d\d)?", re.ASCII)
 
 
 class Actor(Struct, frozen=True, forbid_unknown_fields=True, gc=False):
@@ -201,7 +202,9 @@ def _explain_member(member: JSONValue, expected: inspect.Type, place: str) -> Re
 def _explain_time(text: str, place: str) -> Rejection | None:
     try:
         if not is_utc_time(text):
-            return rejection(Reason.NOT_UTC if _ANY_ZONE.fullmatch(text) else Reason.INVALID_VALUE, place)
+            found = _ANY_ZONE.fullmatch(text)
+            elsewhere = found is not None and found["zone"] not in _SPELLINGS_OF_UTC
+            return rejection(Reason.NOT_UTC if elsewhere else Reason.INVALID_VALUE, place)
         msgspec.convert(text, datetime)
     except msgspec.ValidationError:
         return rejection(Reason.INVALID_VALUE, place)

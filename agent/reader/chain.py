@@ -28,11 +28,13 @@ if TYPE_CHECKING:
     from ..trail.layout import Origin
     from ..trail.manifest import Manifest
     from ..trail.seal import Seal
+    from .contents import GapRecord, Report
     from .fetch import StoreReader
     from .findings import FindingLog
 
 MAX_DATA_BYTES: Final = 64 << 20
 MAX_RAW_BYTES: Final = 256 << 20
+_OPENING_SIGNATURES: Final = 2
 
 
 @dataclass(slots=True)
@@ -87,6 +89,10 @@ class _Place:
     batch: int = 0
     frontier: Frontier | None = field(default_factory=Frontier.empty)
     previous: str | None = None
+
+
+def _ignore(*_: object, **__: object) -> None:
+    """Take a report and do nothing, where a worse finding is the reason for it."""
 
 
 class TrailChecker:
@@ -163,7 +169,7 @@ class TrailChecker:
         try:
             seal = parse_seal(raw)
         except FormatError as error:
-            self.report(Code.SEAL_MALFORMED, f"batch {batch}: {error.message}")
+            self.report(Code.SEAL_MALFORMED, error.message)
             self.lose(batch + 1)
             return
         if self._is_misplaced(seal, batch):
@@ -188,57 +194,62 @@ class TrailChecker:
 
     def _check_chain(self, seal: Seal, checkpoint: Checkpoint) -> None:
         manifest, place = seal.manifest, self._place
-        if not manifest.batch:
-            self._check_first(seal)
-        elif self.tally.key is not None:
-            self._check_signature(seal, (self.tally.key,))
-        else:
-            self._check_signature(seal, self._trusted)
         if place.previous is not None and manifest.previous != place.previous:
             self.report(
                 Code.PREVIOUS_WRONG, f"the manifest names {manifest.previous} as the previous seal; the stored one has {place.previous}"
             )
+        signed = self._check_signatures(seal)
         proven = self._check_proof(seal, checkpoint)
-        contents = self._read_data(manifest)
-        recomputed = self._check_tree(manifest, seal.manifest_line, contents, checkpoint)
-        for gap in contents.gaps if contents else ():
-            to = "an unknown end" if gap.to_offset is None else gap.to_offset
-            start = "an unknown start" if gap.from_offset is None else gap.from_offset
-            place_lost = f"{gap.source}{f' ({gap.path})' if gap.path else ''}, bytes {start} to {to}"
-            self.report(
-                Code.GAP,
-                f"seq {gap.seq}: {place_lost}: {gap.cause.value}, {gap.certainty.value}. {gap.detail}",
-                first_seq=gap.seq,
-                last_seq=gap.seq,
-            )
-        self.account.check(manifest, contents.gaps if contents else (), self.report)
+        # Against a manifest that its own proof does not support, the data says nothing, unless the whole tree comes out right.
+        contents = self._read_data(manifest, self.report if proven else _ignore)
+        recomputed = self._check_tree(manifest, seal.manifest_line, contents, checkpoint, self.report if proven else _ignore)
+        if not signed or not (proven or recomputed):
+            # Nothing in this seal can be relied on; the next one is judged by itself.
+            self.lose(manifest.batch + 1)
+            return
+        gaps = contents.gaps if contents else ()
+        for gap in gaps:
+            self._report_gap(gap)
+        self.account.check(manifest, gaps, self.report)
         self._count(manifest, checkpoint)
-        carry_on = recomputed if recomputed is not None else seal.frontier() if proven else None
-        self._place = _Place(manifest.batch + 1, carry_on, sha256(seal.raw).hexdigest())
+        self._place = _Place(manifest.batch + 1, recomputed or seal.frontier(), sha256(seal.raw).hexdigest())
         if checkpoint.size in self._wanted:
             self.links[checkpoint.size] = Met(checkpoint.root, dict(self.account.offsets))
 
-    def _check_first(self, seal: Seal) -> None:
-        """Check batch 0: its own key must have signed, and a trusted key must be that key or have signed beside it."""
-        try:
-            key = VerifierKey.parse(str(seal.manifest.key))
-        except FormatError as error:
-            self.report(Code.SIGNATURE_WRONG, f"the key that batch 0 names cannot be used: {error.message}")
-            return
-        self.tally.key = key
-        verified = self._check_signature(seal, (key, *(other for other in self._trusted if other != key)), needed=key)
-        self.tally.trusted_by = next((other for other in (key, *self._trusted) if other in verified and other in self._trusted), None)
+    def _report_gap(self, gap: GapRecord) -> None:
+        begin = "an unknown start" if gap.from_offset is None else gap.from_offset
+        end = "an unknown end" if gap.to_offset is None else gap.to_offset
+        where = f"{gap.source}{f' ({gap.path})' if gap.path else ''}, bytes {begin} to {end}"
+        message = f"seq {gap.seq}: {where}: {gap.cause.value}, {gap.certainty.value}. {gap.detail}"
+        self.report(Code.GAP, message, first_seq=gap.seq, last_seq=gap.seq)
 
-    def _check_signature(self, seal: Seal, keys: tuple[VerifierKey, ...], needed: VerifierKey | None = None) -> frozenset[VerifierKey]:
+    def _check_signatures(self, seal: Seal) -> bool:
+        """Check who signed, as far as keys are known; batch 0 also says which key that has to be from then on."""
+        opening = not seal.manifest.batch
+        key = self.tally.key
+        if opening:
+            try:
+                key = self.tally.key = VerifierKey.parse(str(seal.manifest.key))
+            except FormatError as error:
+                self.report(Code.SIGNATURE_WRONG, f"the key it names cannot be used: {error.message}")
+                return False
+        # With the first seal lost, any key of the trust file may turn out to be the epoch's own.
+        known = (key,) if key and not opening else tuple(dict.fromkeys((*((key,) if key else ()), *self._trusted)))
         try:
-            _, verified = open_note(seal.proof.note, keys)
+            note, verified = open_note(seal.proof.note, known)
         except ProofError as error:
-            self.report(Code.SIGNATURE_WRONG, f"the checkpoint of batch {seal.manifest.batch}: {error.message}")
-            return frozenset()
-        if keys and (needed not in verified if needed else not verified):
-            whom = needed.name if needed else keys[0].name
-            self.report(Code.SIGNATURE_WRONG, f"the checkpoint of batch {seal.manifest.batch} is not signed by {whom}")
-        return verified
+            self.report(Code.SIGNATURE_WRONG, error.message)
+            return False
+        if opening:
+            self.tally.trusted_by = next((other for other in known if other in verified and other in self._trusted), None)
+        if known and (key not in verified if key else not verified):
+            self.report(Code.SIGNATURE_WRONG, f"the checkpoint is not signed by {known[0].name} (key id {known[0].key_id.hex()})")
+            return False
+        if len(note.signatures) > (_OPENING_SIGNATURES if opening else 1):
+            # Cosignatures lie beside a seal; a line more would change its bytes, which no later seal can show for the newest one.
+            self.report(Code.SIGNATURE_WRONG, f"the checkpoint carries {len(note.signatures)} signatures")
+            return False
+        return True
 
     def _check_proof(self, seal: Seal, checkpoint: Checkpoint) -> bool:
         index = seal.proof.index
@@ -247,18 +258,18 @@ class TrailChecker:
                 raise ProofError(f"manifest {seal.manifest.seq}, proof {index} and tree size {checkpoint.size} do not fit together")
             verify_inclusion(index, checkpoint.size, leaf_hash(seal.manifest_line), seal.proof.hashes, checkpoint.root)
         except ProofError as error:
-            self.report(Code.PROOF_WRONG, f"batch {seal.manifest.batch}: {error.message}")
+            self.report(Code.PROOF_WRONG, error.message)
             return False
         return True
 
-    def _read_data(self, manifest: Manifest) -> Contents | None:
+    def _read_data(self, manifest: Manifest, report: Report) -> Contents | None:
         data = manifest.data
         if data is None:
             return EMPTY
         expected = expected_data_key(self.origin, manifest)
         batch, sealed_under = self._now
         if data.key != expected:
-            self.report(Code.DATA_KEY_WRONG, f"batch {manifest.batch} names {data.key!r} where {expected!r} follows from it")
+            report(Code.DATA_KEY_WRONG, f"it names {data.key!r} where {expected!r} follows from it")
         self.tally.sealed_keys += 1
         self.tally.sealed_sum += self._mark(data.key)
         self._now = (batch, data.key)
@@ -269,7 +280,7 @@ class TrailChecker:
                 raise NotVerifiedError(f"{data.key} claims {data.raw_bytes} bytes; a verifier decompresses no more than {MAX_RAW_BYTES}")
             raw = self._store.read(data.key, MAX_DATA_BYTES)
             if raw is None:
-                self.report(
+                report(
                     Code.DATA_MISSING,
                     f"the data object with seq {manifest.records.first_seq} to {manifest.seq - 1} is missing",
                     first_seq=manifest.records.first_seq,
@@ -278,33 +289,33 @@ class TrailChecker:
                 return None
             self.tally.data_bytes += len(raw)
             self.tally.raw_bytes += data.raw_bytes
-            contents = check_contents(manifest, raw, self.report)
+            contents = check_contents(manifest, raw, report)
             self._advance(len(raw))
         except FormatError:
             return None
         except NotVerifiedError as error:
-            self.report(Code.OBJECT_UNREADABLE, error.message)
+            report(Code.OBJECT_UNREADABLE, error.message)
             return None
         finally:
             self._now = (batch, sealed_under)
         return contents
 
-    def _check_tree(self, manifest: Manifest, line: bytes, contents: Contents | None, checkpoint: Checkpoint) -> Frontier | None:
+    def _check_tree(
+        self, manifest: Manifest, line: bytes, contents: Contents | None, checkpoint: Checkpoint, report: Report
+    ) -> Frontier | None:
         """Recompute the tree from the stored bytes and compare its root; None if that is not possible."""
         before = self._place.frontier
         if before is None:
             return None
         first_seq = manifest.records.first_seq
         if first_seq != before.size:
-            self.report(
-                Code.SEQ_BROKEN, f"batch {manifest.batch} begins at seq {first_seq}; {before.size} is the next one", first_seq=first_seq
-            )
+            report(Code.SEQ_BROKEN, f"the batch begins at seq {first_seq}; {before.size} is the next one", first_seq=first_seq)
             return None
         if contents is None:
             return None
         after = before.extend(contents.hashes).append(leaf_hash(line))
         if after.size != checkpoint.size or after.root() != checkpoint.root:
-            self.report(
+            report(
                 Code.ROOT_WRONG,
                 f"seq {first_seq} to {manifest.seq}: the stored bytes give the root {after.root().hex()} at size {after.size}, "
                 f"signed was {checkpoint.root.hex()} at size {checkpoint.size}",

@@ -58,7 +58,7 @@ Example:
 """
 
 
-class _Duration(click.ParamType):
+class _Duration(click.ParamType["timedelta"]):
     """A duration such as 90s, 5m, 36h or 2d."""
 
     name = "duration"

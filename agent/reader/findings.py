@@ -174,7 +174,7 @@ EXPLANATIONS: Final[dict[Code, Explanation]] = {
     ),
     Code.EXPECTED_ABSENT: Explanation(_I, "An expected trail is absent.", "See whether its agent runs and reaches this store."),
     Code.EXPECTED_LATE: Explanation(_I, "An expected trail begins after its `since`.", "Look for its earlier epochs."),
-    Code.DATA_IN_FLIGHT: Explanation(_N, "A data object is younger than ten minutes and has no seal yet.", "Nothing to do."),
+    Code.DATA_IN_FLIGHT: Explanation(_N, "A data object behind the head is younger than ten minutes and has no seal.", "Nothing to do."),
     Code.FORK_REMAINS: Explanation(_N, "A data object without a seal is what a fork left behind.", "Keep it: it is evidence of the fork."),
     Code.FOREIGN_OBJECT: Explanation(_N, "An object belongs to no trail.", "Ask who put it there; nothing here vouches for it."),
     Code.FOREIGN_TRAIL: Explanation(

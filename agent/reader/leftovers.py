@@ -93,7 +93,9 @@ class Leftovers:
         sealed = {epoch: self._sealed_marks(epoch) for epoch in odd}
         for info, epoch in self._data_objects(report_foreign=False):
             if epoch in odd and not _has(sealed[epoch], self._mark(info.key)):
-                self._report_unsealed(info, epoch, successors)
+                heads = [tallies[str(origin)].head for origin in self._trails.get(epoch, ())]
+                size = max((head.seq + 1 for head in heads if head is not None), default=0)
+                self._report_unsealed(info, epoch, size, successors)
 
     def _agrees(self, epoch: Epoch, found: _Stored, tallies: Mapping[str, Tally]) -> bool:
         mine = [tallies[str(origin)] for origin in self._trails.get(epoch, ())]
@@ -124,17 +126,22 @@ class Leftovers:
                     marks.append(self._mark(data.key))
         return array("Q", sorted(marks))
 
-    def _report_unsealed(self, info: ObjectInfo, epoch: Epoch, successors: Mapping[str, Claim]) -> None:
+    def _report_unsealed(self, info: ObjectInfo, epoch: Epoch, size: int, successors: Mapping[str, Claim]) -> None:
         origins = [str(origin) for origin in self._trails.get(epoch, ())]
         forked = any(name in successors and successors[name].link.why is ContinuesWhy.FORK for name in origins)
         age = self._now - info.modified
         whose = f"of epoch {epoch[2]}" if origins else f"of epoch {epoch[2]}, which has no trail here,"
-        if age < IN_FLIGHT_SECONDS:
+        first_seq = parse_data_key(info.key).first_seq
+        # Seals are written in order, so only an object behind the head can still be waiting for its own.
+        if age < IN_FLIGHT_SECONDS and first_seq >= size:
             code, message = Code.DATA_IN_FLIGHT, f"a data object {whose} waits for its seal"
         elif forked:
             code, message = Code.FORK_REMAINS, f"a data object {whose} was left behind by a fork"
         else:
-            code, message = Code.DATA_UNSEALED, f"a data object {whose} has had no seal for {age / 60:.0f} minutes"
+            code, message = (
+                Code.DATA_UNSEALED,
+                f"a data object {whose} from seq {first_seq} on, stored {age / 60:.0f} minutes ago, has no seal",
+            )
         self._log.add(Finding(code=code, message=message, origin=origins[0] if origins else None, key=info.key))
 
 

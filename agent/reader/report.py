@@ -11,6 +11,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
 
 from rich import box
+from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
@@ -32,6 +33,7 @@ _STYLES: Final = {
     Severity.UNVERIFIED: "magenta",
     Severity.TAMPERED: "bold red",
 }
+_COLUMNS: Final = {"Batches": 7, "Records": 10, "Events": 10, "Quarant.": 8, "Gaps": 4}
 _MAX_ROWS: Final = 40
 _MAX_SHOWN_OF_A_KIND: Final = 5
 
@@ -85,35 +87,44 @@ def closing_line(report: Report) -> Text:
 
 
 def _table(trails: Iterable[TrailReport]) -> Table:
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, expand=False)
-    table.add_column("Trail", overflow="fold", ratio=None)
-    for name in ("Batches", "Records", "Events", "Quarantined", "Gaps"):
-        table.add_column(name if name != "Quarantined" else "Quarant.", justify="right", no_wrap=True)
-    table.add_column("Verdict", no_wrap=True)
+    """Return one block a trail: a row of figures, and below it, over the whole width, what does not fit into columns."""
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, expand=True, padding=0)
+    heading = _row("Trail", *(Text(name) for name in _COLUMNS), Text("Verdict"))
+    table.add_column(heading)
     for trail in trails:
-        tally = trail.tally
+        tally, origin = trail.tally, trail.origin
         counts = (tally.batches, tally.records, tally.events, tally.quarantined, tally.gaps)
         verdict = Text(trail.severity.verdict, style=_STYLES[trail.severity])
-        table.add_row(_description(trail), *(f"{count:,}" for count in counts), verdict)
+        row = _row(f"{origin.namespace}/{origin.service}/{origin.instance}", *(Text(f"{count:,}") for count in counts), verdict)
+        table.add_row(Group(row, Text(_details(trail), style="dim")))
     return table
 
 
-def _description(trail: TrailReport) -> Text:
-    origin, tally = trail.origin, trail.tally
-    first, last = _minute(tally.first_time), _minute(tally.head.sealed_at if tally.head else None)
-    key = tally.key.key_id.hex() if tally.key else "unknown"
-    vouched = "trusted" if tally.trusted_by == tally.key and tally.key else "enrolled" if tally.trusted_by else "not trusted"
-    lines = (
-        f"\n  epoch …{origin.epoch[-8:]}",
-        f"\n  {first}",
-        f"\n  {last}",
-        f"\n  {trail.state}, head {age(trail.head_age_seconds)} old",
-        f"\n  key {key}, {vouched}",
-    )
-    return Text.assemble((f"{origin.namespace}/{origin.service}/{origin.instance}", "bold"), ("".join(lines), "dim"))
+def _row(name: str, *cells: Text) -> Table:
+    row = Table.grid(expand=True, padding=(0, 1))
+    row.add_column(ratio=1, overflow="fold")
+    for width in _COLUMNS.values():
+        row.add_column(width=width, justify="right", no_wrap=True)
+    row.add_column(width=12, no_wrap=True)
+    row.add_row(Text(name, style="bold"), *cells)
+    return row
 
 
-def _minute(time: str | None) -> str:
+def _details(trail: TrailReport) -> str:
+    tally = trail.tally
+    first, last = _second(tally.first_time), _second(tally.head.sealed_at if tally.head else None)
+    if tally.key is None:
+        key = "unknown"
+    else:
+        vouched = (
+            "trusted" if tally.trusted_by == tally.key else f"enrolled by {tally.trusted_by.name}" if tally.trusted_by else "not trusted"
+        )
+        key = f"{tally.key.key_id.hex()}, {vouched}"
+    head = f"head {age(trail.head_age_seconds)} old" if tally.head else "no readable head"
+    return f"  {first} to {last}\n  epoch …{trail.origin.epoch[-8:]} · {trail.state}, {head} · key {printable(key)}"
+
+
+def _second(time: str | None) -> str:
     return "no time" if time is None else time[:19].replace("T", " ") + " UTC"
 
 

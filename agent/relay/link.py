@@ -48,7 +48,7 @@ class Link:
         """Take over the inherited socket; call it while an event loop runs."""
         self._socket = socket.socket(fileno=fd)
         self._socket.setblocking(False)  # noqa: FBT003 - takes its argument by position only
-        self._socket.set_inheritable(False)  # noqa: FBT003 - as above
+        self._socket.set_inheritable(False)
         self._loop = asyncio.get_running_loop()
         self._reader = FrameReader()
         self._owed = b""

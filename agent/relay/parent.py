@@ -113,6 +113,7 @@ class _Parent:
         self._worker_pid: int | None = None
         self._worker_code: int | None = None
         self._worker_progress = False
+        self._told_to_stop = False
         self._respawns = 0
         self._backoff_seconds = limits.backoff_min_seconds
         self._spawn_at: float | None = None
@@ -129,7 +130,7 @@ class _Parent:
 
     def _new_stream(self, source: str, channel: str, fd: int | None) -> Stream:
         limits = self._limits
-        return Stream(
+        stream = Stream(
             new_ulid(time.time_ns() // 1_000_000, os.urandom(RANDOM_BYTES)),
             source,
             channel,
@@ -137,6 +138,8 @@ class _Parent:
             limit_bytes=limits.buffer_bytes,
             patience_seconds=limits.patience_seconds if limits.when_full == "gap" else None,
         )
+        self._streams.append(stream)
+        return stream
 
     def run(self) -> int:
         self._spawn_worker()
@@ -233,6 +236,7 @@ class _Parent:
             for _, theirs in pairs:
                 theirs.close()
         self._worker_progress = False
+        self._told_to_stop = False
         for stream, (ours, _) in zip(self._streams, pairs, strict=True):
             stream.attach(ours, self._respawns)
 
@@ -254,7 +258,8 @@ class _Parent:
             self._result, self._done = code, True
             return
         if self._drain_by is not None:
-            if code == 0 and self._all_confirmed():
+            # What is confirmed is durable; a worker with sources of its own ships the rest at its next start.
+            if self._all_confirmed() and (code == 0 or self._keep_running):
                 self._done = True
                 return
             self._drain_deaths += 1
@@ -359,14 +364,16 @@ class _Parent:
         self._backoff_seconds = self._limits.backoff_min_seconds
         if self._spawn_at is not None:
             self._spawn_at = min(self._spawn_at, now + self._backoff_seconds)
-        if self._keep_running and self._worker_pid is not None:
-            tell(self._worker_pid, SIGTERM)
 
     def _drain(self, now: float) -> None:
         assert self._drain_by is not None  # noqa: S101 - the caller asks
         if self._worker_pid is None:
-            if now >= self._drain_by:
+            if now >= self._drain_by or (self._keep_running and self._all_confirmed()):
                 self._give_up()
+        elif self._keep_running and not self._told_to_stop and self._all_confirmed():
+            # Its streams have ended, so it listens; the sources of its own are what is left to stop.
+            self._told_to_stop = True
+            tell(self._worker_pid, SIGTERM)
         elif self._kill_by is None and now >= self._drain_by:
             log("warning", "the worker's grace is over", grace_seconds=self._limits.grace_seconds)
             tell(self._worker_pid, SIGTERM)
@@ -376,6 +383,9 @@ class _Parent:
             self._drain_by = self._kill_by = now + _HURRY_SECONDS
 
     def _give_up(self) -> None:
+        if self._all_confirmed() and self._keep_running:
+            self._done = True
+            return
         unacknowledged = sum(stream.backlog.end - stream.backlog.acknowledged for stream in self._streams)
         log("error", "the drain was not finished", exit_code=self._worker_code, unacknowledged_bytes=unacknowledged)
         if not self._commands:

@@ -20,31 +20,44 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Final, Literal, NamedTuple
 
 import msgspec
 
-from ..intake import Append, Cursor
 from ..relay.link import Data, End, Gap, InheritedStream, Link, inherited_streams
-from ..trail.manifest import SourceProgress
-from ..trail.records import Certainty, GapCause, gap_body
+from ..trail.records import Certainty, GapCause
 from ..vitals.clock import rfc3339
 from .lines import LINE_LIMIT, LineCutter
+from .stream_appends import StreamAppends
 from .tally import Tallier
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from ..intake import Intake
+    from ..intake import Append, Intake
     from ..relay.link import Frame, Header
+    from ..trail.manifest import SourceProgress
     from .base import BlockSeparator, Sink, TimeOfDay
-    from .lines import Piece
     from .tally import Tally
 
-__all__ = ["InheritedStream", "StreamSource", "inherited_streams"]
+__all__ = ["InheritedStream", "StreamSettings", "StreamSource", "inherited_streams"]
 
 _INLINE_BYTES: Final = 65_536
 _LOST_POLL_SECONDS: Final = 0.2
+
+
+class StreamSettings(NamedTuple):
+    """Hold the knobs of a stream source.
+
+    Attributes:
+        when_full: What a full spool means: ``block`` waits, ``gap`` gives audit lines up and says so.
+        line_limit: The longest line, in bytes.
+        patience_seconds: With ``gap``, how long the source waits for room before lines are given up.
+    """
+
+    when_full: Literal["block", "gap"] = "block"
+    line_limit: int = LINE_LIMIT
+    patience_seconds: float = 1.0
 
 
 @dataclass(slots=True)
@@ -71,10 +84,7 @@ class StreamSource:
         intake: Intake,
         sink: Sink,
         clock: TimeOfDay,
-        *,
-        when_full: Literal["block", "gap"] = "block",
-        line_limit: int = LINE_LIMIT,
-        patience_seconds: float = 1.0,
+        settings: StreamSettings | None = None,
     ) -> None:
         """Describe the source; `run` opens it.
 
@@ -85,18 +95,18 @@ class StreamSource:
             intake: Takes the appends.
             sink: Takes the observability bytes, on the stream's channel.
             clock: Tells when bytes were read.
-            when_full: What a full spool means.
-            line_limit: The longest line, in bytes.
-            patience_seconds: With ``gap``, how long the source waits for room before lines are lost.
+            settings: The knobs; the defaults if None.
         """
         self._stream = stream
         self._is_audit = is_audit
         self._intake = intake
         self._sink = sink
         self._clock = clock
-        self._gap = when_full == "gap"
-        self._line_limit = line_limit
-        self._patience_seconds = patience_seconds
+        self._appends = StreamAppends(stream, clock)
+        settings = settings or StreamSettings()
+        self._gap = settings.when_full == "gap"
+        self._line_limit = settings.line_limit
+        self._patience_seconds = settings.patience_seconds
         self._tallier = Tallier(stream.source, separator)
         self._confirmations: asyncio.Queue[tuple[Awaitable[None] | None, int] | None] = asyncio.Queue()
         self._pending = b""
@@ -143,7 +153,7 @@ class StreamSource:
                     task.cancel()
                 await asyncio.gather(pumping, confirming, return_exceptions=True)
             if orderly:
-                await self._durably(self._append(cursors=(self._cursor(finished=True),)))
+                await self._durably(self._appends.plain(cursors=(self._appends.cursor(self._accounted, finished=True),)))
                 link.confirm()
             return orderly
         finally:
@@ -158,13 +168,13 @@ class StreamSource:
         found = next((cursor for cursor in mine if cursor.file_id == header.stream), None)
         if found is None and header.end is not None and header.end == header.base > 0:
             return False
-        self._file_id = header.stream
+        self._appends.file_id = header.stream
         self._window_bytes = header.buffer_bytes // 4
         for cursor in mine:
             if cursor is not found:
                 detail = "the agent's parent process ended without the stream's end; what it held is lost"
-                body = self._gap_body(GapCause.WORKER_CRASHED, Certainty.POSSIBLE, cursor.offset, None, detail, cursor.file_id)
-                await self._durably(self._append(gaps=(body,), cursors=(msgspec.structs.replace(cursor, finished=True),)))
+                body = self._appends.gap(GapCause.WORKER_CRASHED, Certainty.POSSIBLE, cursor.offset, None, detail, file_id=cursor.file_id)
+                await self._durably(self._appends.plain(gaps=(body,), cursors=(msgspec.structs.replace(cursor, finished=True),)))
         self._received = header.base
         self._accounted = self._acknowledged = self._skip_to = max(header.base, 0 if found is None else found.offset)
         if found is None or header.base > found.offset:
@@ -180,10 +190,10 @@ class StreamSource:
         progress: tuple[SourceProgress, ...] = ()
         if base > durable:
             cause = GapCause.SPOOL_FULL if self._gap else GapCause.WORKER_CRASHED
-            detail = "bytes were acknowledged that the state does not hold: given up while the spool was full, in an over-long line, or with lost state"
-            gaps = (self._gap_body(cause, Certainty.POSSIBLE, durable, base, detail),)
-            progress = (self._progress(durable, base),)
-        await self._durably(self._append(gaps=gaps, progress=progress, cursors=(self._cursor(),)))
+            detail = "bytes were given up by an earlier worker (full spool, over-long line), or their state was lost"
+            gaps = (self._appends.gap(cause, Certainty.POSSIBLE, durable, base, detail),)
+            progress = (self._appends.progress(durable, base),)
+        await self._durably(self._appends.plain(gaps=gaps, progress=progress, cursors=(self._appends.cursor(self._accounted),)))
 
     def _new_cutter(self, offset: int) -> LineCutter:
         return LineCutter(self._is_audit, offset=offset, line_limit=self._line_limit)
@@ -197,8 +207,8 @@ class StreamSource:
                 await self._take(b"", final=True)
                 await self._settle_lost()
                 detail = "the agent's parent process ended without the stream's end; what it held is lost"
-                body = self._gap_body(GapCause.WORKER_CRASHED, Certainty.POSSIBLE, self._accounted, None, detail)
-                await self._durably(self._append(gaps=(body,), cursors=(self._cursor(finished=True),)))
+                body = self._appends.gap(GapCause.WORKER_CRASHED, Certainty.POSSIBLE, self._accounted, None, detail)
+                await self._durably(self._appends.plain(gaps=(body,), cursors=(self._appends.cursor(self._accounted, finished=True),)))
                 return False
             if self._lost is not None and self._intake.has_room():
                 await self._settle_lost()
@@ -258,11 +268,14 @@ class StreamSource:
         self._received = gap.end
         start = self._accounted
         detail = f"the relay threw away {gap.end - max(start, gap.start)} bytes while the agent took none"
-        body = self._gap_body(GapCause.SPOOL_FULL, Certainty.KNOWN, start, gap.end, detail)
+        body = self._appends.gap(GapCause.SPOOL_FULL, Certainty.KNOWN, start, gap.end, detail)
         self._cutter = self._new_cutter(gap.end)
         self._accounted = gap.end
-        append = self._append(
-            gaps=(body,), bytes_lost=gap.end - start, progress=(self._progress(start, gap.end),), cursors=(self._cursor(),)
+        append = self._appends.plain(
+            gaps=(body,),
+            bytes_lost=gap.end - start,
+            progress=(self._appends.progress(start, gap.end),),
+            cursors=(self._appends.cursor(self._accounted),),
         )
         self._confirm_later(await self._intake.submit(append), gap.end)
 
@@ -275,7 +288,7 @@ class StreamSource:
             if self._lost is not None and self._intake.has_room():
                 await self._settle_lost()
             self._accounted = end
-            append = self._append_of(tally, start, observed_at)
+            append = self._appends.of_tally(tally, start, end, observed_at)
             accepted = None if self._lost is not None else await self._submit(append)
             if accepted is None:
                 self._lose(tally, start, end)
@@ -314,9 +327,11 @@ class StreamSource:
         gaps: tuple[bytes, ...] = ()
         if lost.audit_lines:
             detail = f"{lost.audit_lines} audit lines between these offsets were given up while the spool was full"
-            gaps = (self._gap_body(GapCause.SPOOL_FULL, Certainty.KNOWN, lost.start, lost.end, detail),)
-        progress = self._progress(lost.accounted_from, lost.accounted_to, lines=lost.lines, observability=lost.passed_lines)
-        append = self._append(gaps=gaps, bytes_lost=lost.end - lost.start, progress=(progress,), cursors=(self._cursor(lost.accounted_to),))
+            gaps = (self._appends.gap(GapCause.SPOOL_FULL, Certainty.KNOWN, lost.start, lost.end, detail),)
+        progress = self._appends.progress(lost.accounted_from, lost.accounted_to, lines=lost.lines, observability=lost.passed_lines)
+        append = self._appends.plain(
+            gaps=gaps, bytes_lost=lost.end - lost.start, progress=(progress,), cursors=(self._appends.cursor(lost.accounted_to),)
+        )
         accepted = await self._intake.submit(append)
         self._lost = None
         self._confirm_later(accepted, lost.accounted_to)
@@ -341,74 +356,3 @@ class StreamSource:
         accepted = await self._intake.submit(append)
         await self._intake.flush()
         await accepted
-
-    # -- what appends are made of -------------------------------------------------------------------------------------
-
-    def _append_of(self, tally: Tally, start: int, observed_at: str) -> Append:
-        progress = self._progress(
-            start,
-            self._accounted,
-            lines=tally.lines,
-            audit=tally.records,
-            observability=tally.passed_lines,
-            quarantined=tally.quarantined,
-        )
-        return Append(
-            bodies=b"".join(tally.bodies),
-            records=tally.records,
-            events=tally.records - tally.quarantined,
-            quarantined=tally.quarantined,
-            progress=(progress,),
-            cursors=(self._cursor(),),
-            observed_at=observed_at,
-            occurred_min=rfc3339(min(tally.times)) if tally.times else None,
-            occurred_max=rfc3339(max(tally.times)) if tally.times else None,
-            reasons=tally.reasons,
-        )
-
-    def _append(
-        self,
-        *,
-        gaps: tuple[bytes, ...] = (),
-        bytes_lost: int = 0,
-        progress: tuple[SourceProgress, ...] = (),
-        cursors: tuple[Cursor, ...] = (),
-    ) -> Append:
-        return Append(
-            bodies=b"".join(body + b"\n" for body in gaps),
-            records=len(gaps),
-            gaps=len(gaps),
-            bytes_lost=bytes_lost,
-            progress=progress,
-            cursors=cursors,
-            observed_at=rfc3339(self._clock.now()),
-        )
-
-    def _cursor(self, offset: int | None = None, *, finished: bool = False) -> Cursor:
-        at = self._accounted if offset is None else offset
-        stream = self._stream
-        return Cursor(source=stream.source, file_id=self._file_id, path=stream.channel, offset=at, size_seen=at, finished=finished)
-
-    def _progress(
-        self, start: int, end: int, *, lines: int = 0, audit: int = 0, observability: int = 0, quarantined: int = 0
-    ) -> SourceProgress:
-        stream = self._stream
-        return SourceProgress(
-            id=stream.source,
-            kind="pipe" if stream.channel == "stdin" else "command",
-            path=stream.channel,
-            file_id=self._file_id,
-            from_offset=start,
-            to_offset=end,
-            lines=lines,
-            audit=audit,
-            observability=observability,
-            quarantined=quarantined,
-        )
-
-    def _gap_body(
-        self, cause: GapCause, certainty: Certainty, start: int, end: int | None, detail: str, file_id: str | None = None
-    ) -> bytes:
-        stream = self._stream
-        now = rfc3339(self._clock.now())
-        return gap_body(stream.source, now, cause, certainty, start, end, detail, file_id or self._file_id, stream.channel)

@@ -1,8 +1,9 @@
 """Write the agent's own log: one JSON object a line on stderr, with time, level, event and fields.
 
-Invariants: no event's content is ever written: bytes become their length, long texts are cut, and of a foreign exception
-only the type and the place are shown. A message that repeats is written once in a while with the number of times it was held
-back. Logging never raises, and a stderr that is gone stops nothing. This module must not log by itself.
+Invariants: no event's content is ever written: bytes become their length, objects become their type, long texts are cut, and
+of a foreign exception only the type and the place are shown. A message that repeats is written once in a while with the
+number of times it was held back. Logging never raises, and a stderr that is gone stops nothing. This module must not log
+by itself.
 """
 
 from __future__ import annotations
@@ -13,6 +14,9 @@ import sys
 import threading
 import time
 import traceback
+from datetime import datetime
+from enum import Enum
+from pathlib import PurePath
 from typing import TYPE_CHECKING, Any, Final
 
 import orjson
@@ -98,10 +102,21 @@ class _FromLibraries(logging.Handler):
         """Write the record's message; arguments of errors are left out, since they may quote data."""
         level = "error" if record.levelno >= logging.ERROR else "warning"
         error = record.exc_info[1] if record.exc_info else None
-        fields: dict[str, Any] = {"logger": record.name, "detail": record.getMessage() if error is None else str(record.msg)}
-        if error is not None:
-            fields["error"] = error
+        fields: dict[str, Any] = {"logger": record.name}
+        if error is None:
+            fields["detail"] = _message_of(record)
+        else:
+            # Beyond the first line, asyncio prints the exception with its words.
+            fields |= {"detail": str(record.msg).partition("\n")[0], "error": error}
         getattr(get_logger(), level)("library", **fields)
+
+
+def _message_of(record: logging.LogRecord) -> str:
+    """Return the message with its arguments, or without them where they do not fit."""
+    try:
+        return record.getMessage()
+    except (TypeError, ValueError):
+        return str(record.msg)
 
 
 _repeats = Repeats()
@@ -173,18 +188,24 @@ def _finish(_logger: Any, method: str, fields: MutableMapping[str, Any]) -> Muta
 
 def _safe(value: Any) -> Any:
     """Return a value that may be shown."""
-    if isinstance(value, (bytes, bytearray, memoryview)):
-        return f"<{len(value)} bytes>"
-    if isinstance(value, BaseException):
-        return _safe(describe(value))
-    if isinstance(value, dict):
-        return {str(_safe(name)): _safe(each) for name, each in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_safe(each) for each in value]
-    if value is None or isinstance(value, (bool, float)) or (isinstance(value, int) and value.bit_length() <= _INTEGER_BITS):
-        return value
-    text = str(value).encode("utf-8", "backslashreplace").decode()
-    return text if len(text) <= MAX_TEXT_CHARACTERS else f"{text[:MAX_TEXT_CHARACTERS]}… ({len(text)} characters)"
+    match value:
+        case None | bool() | float():
+            return value
+        case int():
+            return value if value.bit_length() <= _INTEGER_BITS else hex(value)
+        case str() | Enum() | PurePath() | datetime():
+            text = str(value).encode("utf-8", "backslashreplace").decode()
+            return text if len(text) <= MAX_TEXT_CHARACTERS else f"{text[:MAX_TEXT_CHARACTERS]}… ({len(text)} characters)"
+        case BaseException():
+            return _safe(describe(value))
+        case dict():
+            return {str(_safe(name)): _safe(each) for name, each in value.items()}
+        case list() | tuple():
+            return [_safe(each) for each in value]
+        case bytes() | bytearray() | memoryview():
+            return f"<{len(value)} bytes>"
+        case _:
+            return f"<{type(value).__qualname__}>"
 
 
 def _render(_logger: Any, _method: str, fields: MutableMapping[str, Any]) -> bytes:

@@ -11,7 +11,7 @@ import math
 from itertools import product
 from typing import TYPE_CHECKING
 
-import prometheus_client
+import prometheus_client.values
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info, ProcessCollector
 from prometheus_client.exposition import choose_encoder
 
@@ -79,6 +79,8 @@ class Metrics:
             sources: The sources' ids.
             stores: The stores' ids.
         """
+        # PROMETHEUS_MULTIPROC_DIR, set for the service beside us, would make the library write our values into its files.
+        prometheus_client.values.ValueClass = prometheus_client.values.MutexValue
         prometheus_client.disable_created_metrics()  # type: ignore[no-untyped-call]
         self.registry = CollectorRegistry(auto_describe=True)
         ProcessCollector(registry=self.registry)

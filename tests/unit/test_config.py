@@ -79,7 +79,8 @@ vitals: {listen: "127.0.0.1:9600"}
 
 
 @pytest.mark.parametrize(
-    ("text", "seconds"), [("5s", 5.0), ("500ms", 0.5), ("2m", 120.0), ("7", 7.0), ('"1.5s"', 1.5), ("0.1", 0.1), ('"${AGE}"', 9.0), ("10 s", 10.0)]
+    ("text", "seconds"),
+    [("5s", 5.0), ("500ms", 0.5), ("2m", 120.0), ("7", 7.0), ('"1.5s"', 1.5), ("0.1", 0.1), ('"${AGE}"', 9.0), ("10 s", 10.0)],
 )
 def test_durations(tmp_path, text, seconds):
     assert load_text(tmp_path, f"{SMALLEST}seal: {{max_age: {text}}}\n", {"AGE": "9s"}).seal.max_age_seconds == seconds
@@ -87,7 +88,15 @@ def test_durations(tmp_path, text, seconds):
 
 @pytest.mark.parametrize(
     ("text", "size"),
-    [("1MiB", 1 << 20), ("64KiB", 1 << 16), ("1MB", 10**6), ("100kB", 10**5), ("70000", 70000), ("1.5 MiB", 3 << 19), ('"${SIZE:-1MiB}"', 1 << 20)],
+    [
+        ("1MiB", 1 << 20),
+        ("64KiB", 1 << 16),
+        ("1MB", 10**6),
+        ("100kB", 10**5),
+        ("70000", 70000),
+        ("1.5 MiB", 3 << 19),
+        ('"${SIZE:-1MiB}"', 1 << 20),
+    ],
 )
 def test_sizes(tmp_path, text, size):
     assert load_text(tmp_path, f"{SMALLEST}seal: {{max_bytes: {text}}}\n").seal.max_bytes == size
@@ -95,7 +104,9 @@ def test_sizes(tmp_path, text, size):
 
 @pytest.mark.parametrize("seconds", [0.1, 0.5, 5.0, 60.0, 90.0, 3600.0])
 def test_a_formatted_duration_reads_back(tmp_path, seconds):
-    assert load_text(tmp_path, f"{SMALLEST}seal: {{heartbeat: {format_duration(max(seconds, 1))}}}\n").seal.heartbeat_seconds == max(seconds, 1)
+    assert load_text(tmp_path, f"{SMALLEST}seal: {{heartbeat: {format_duration(max(seconds, 1))}}}\n").seal.heartbeat_seconds == max(
+        seconds, 1
+    )
 
 
 def test_a_formatted_size_is_what_a_person_writes():
@@ -124,7 +135,8 @@ def test_addresses(tmp_path, text, expected):
 
 
 @pytest.mark.parametrize(
-    ("text", "expected"), [("none", Observability("none")), ("stdout", Observability("stdout")), ("{file: /var/x}", Observability("file", "/var/x"))]
+    ("text", "expected"),
+    [("none", Observability("none")), ("stdout", Observability("stdout")), ("{file: /var/x}", Observability("file", "/var/x"))],
 )
 def test_observability(tmp_path, text, expected):
     assert load_text(tmp_path, f"{SMALLEST}observability: {text}\n").observability == expected
@@ -154,7 +166,7 @@ def test_relative_paths_begin_at_the_file_s_folder(tmp_path):
 
 
 def test_variables_are_substituted_in_values_after_parsing(tmp_path):
-    text = SMALLEST.replace("/srv/trail", "/srv/${NAME:-x}/$$${NAME}/$HOME/${EMPTY:-d}")
+    text = SMALLEST.replace("/srv/trail", "'/srv/${NAME:-x}/$$${NAME}/$HOME/${EMPTY:-d}'")
     settings = load_text(tmp_path, text, {"NAME": "a: b, {c} # d", "EMPTY": "", "HOME": "/root"})
     assert settings.stores[0].directory == "/srv/a: b, {c} # d/$a: b, {c} # d/$HOME/d"
 

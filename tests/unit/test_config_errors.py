@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import re
+import tempfile
 from pathlib import Path
 
+import hypothesis
 import pytest
+from hypothesis import strategies as st
 
 from agent.config import load
 from agent.errors import ConfigError
@@ -49,9 +54,9 @@ def error_of(folder: Path, content: str | bytes, monkeypatch: pytest.MonkeyPatch
         (BASE + "seal: {max_age: 5s, max_age: 6s}\n", "t.yaml:8: seal.max_age: this key stands here twice; first in line 8"),
         (BASE + "? [a, b]\n: 1\n", "t.yaml:8: a key must be a plain word"),
         (BASE + "seal: {<<: {max_age: 5s}}\n", "t.yaml:8: seal: merge keys (<<) are not supported"),
-        (SOURCES + STORES, "t.yaml:1: namespace is missing"),
-        (HEAD + SOURCES, "t.yaml:1: stores is missing"),
-        (HEAD + SOURCES + "stores:\n  - directory: /x\n", "t.yaml:7: stores[0]: id is missing"),
+        (SOURCES + STORES, "t.yaml:1: namespace: this key is missing"),
+        (HEAD + SOURCES, "t.yaml:1: stores: this key is missing"),
+        (HEAD + SOURCES + "stores:\n  - directory: /x\n", "t.yaml:7: stores[0].id: this key is missing"),
         # types
         (BASE.replace("payments", "true"), "t.yaml:2: service: must be a text, not the boolean true"),
         (BASE.replace("/var/lib/trailseal", "17"), "t.yaml:3: state: must be a text, not the number 17"),
@@ -61,7 +66,7 @@ def error_of(folder: Path, content: str | bytes, monkeypatch: pytest.MonkeyPatch
         (BASE.replace("payments", "[a]"), "t.yaml:2: service: must be a text, not a list"),
         (BASE + "seal: 5s\n", 't.yaml:8: seal: must be a mapping with max_age, max_bytes and heartbeat, not "5s"'),
         (HEAD + "sources: app\n" + STORES, 't.yaml:4: sources: must be a list, not "app"'),
-        (HEAD + "sources: [app]\n" + STORES, "t.yaml:4: sources[0]: must be a mapping with id, file, pipe, command and audit, not \"app\""),
+        (HEAD + "sources: [app]\n" + STORES, 't.yaml:4: sources[0]: must be a mapping with id, file, pipe, command and audit, not "app"'),
         (BASE + "ephemeral: yes\n", 't.yaml:8: ephemeral: must be true or false, not "yes"'),
         (BASE + "ephemeral: 1\n", 't.yaml:8: ephemeral: must be true or false, not "1"'),
         (BASE + "spool: {when_full: drop}\n", 't.yaml:8: spool.when_full: must be block or gap, not "drop"'),
@@ -99,7 +104,10 @@ def error_of(folder: Path, content: str | bytes, monkeypatch: pytest.MonkeyPatch
             HEAD + "sources:\n  - {id: a, pipe: stdin}\n  - {id: b, command: [x]}\n" + STORES,
             "t.yaml:6: sources[1]: only one source can be a pipe or a command, and a is one already",
         ),
-        (HEAD + SOURCES + '  - {id: b, file: "/var/log/app/*.log"}\n' + STORES, "t.yaml:6: sources[1].file: /var/log/app/*.log is read by the source app already"),
+        (
+            HEAD + SOURCES + '  - {id: b, file: "/var/log/app/*.log"}\n' + STORES,
+            "t.yaml:6: sources[1].file: /var/log/app/*.log is read by the source app already",
+        ),
         (
             BASE + "observability: {file: /var/log/app/other.log}\n",
             "t.yaml:5: sources[0].file: /var/log/app/*.log would read the file observability writes, /var/log/app/other.log, without end",
@@ -120,12 +128,18 @@ def error_of(folder: Path, content: str | bytes, monkeypatch: pytest.MonkeyPatch
         (BASE + 'vitals: {listen: "h:65536"}\n', 't.yaml:8: vitals.listen: must be host:port or none, not "h:65536"'),
         # stores
         (HEAD + SOURCES + "stores: []\n", "t.yaml:6: stores: no store is required, so nothing would say when a batch is safe"),
-        (BASE.replace("/srv/trail", "/srv/trail, required: false"), "t.yaml:6: stores: no store is required, so nothing would say when a batch is safe"),
+        (
+            BASE.replace("/srv/trail", "/srv/trail, required: false"),
+            "t.yaml:6: stores: no store is required, so nothing would say when a batch is safe",
+        ),
         (
             BASE.replace("/srv/trail", "/var/lib/trailseal/store"),
             "t.yaml:7: stores[0].directory: /var/lib/trailseal/store lies in one tree with state (/var/lib/trailseal)",
         ),
-        (BASE + "  - {id: two, directory: /srv}\n", "t.yaml:8: stores[1].directory: /srv lies in one tree with the store main (/srv/trail)"),
+        (
+            BASE + "  - {id: two, directory: /srv}\n",
+            "t.yaml:8: stores[1].directory: /srv lies in one tree with the store main (/srv/trail)",
+        ),
         # environment
         (BASE.replace("payments", "${SERVICE}"), "t.yaml:2: service: the environment variable SERVICE is not set"),
         (BASE.replace("payments", "${a b}"), "t.yaml:2: service: this ${ begins no substitution"),
@@ -199,8 +213,14 @@ def test_a_variable_cannot_add_keys(tmp_path, monkeypatch):
     ("catalog", "line"),
     [
         ("format: 2\nactions: {}\n", "c.yaml:1: format: must be 1"),
-        ("format: 1\nactions:\n  role.grant: {category: authorization, sensitivity: huge}\n", "c.yaml:3: actions.role.grant.sensitivity: must be one of low, medium, high"),
-        ("format: 1\nactions:\n  role.grant:\n    sensitivity: low\n    kategory: x\n", "c.yaml:5: actions.role.grant.kategory: is not a known key"),
+        (
+            "format: 1\nactions:\n  role.grant: {category: authorization, sensitivity: huge}\n",
+            "c.yaml:3: actions.role.grant.sensitivity: must be one of low, medium, high",
+        ),
+        (
+            "format: 1\nactions:\n  role.grant:\n    sensitivity: low\n    kategory: x\n",
+            "c.yaml:5: actions.role.grant.kategory: is not a known key",
+        ),
         ("format: 1\nactions:\n  a: {}\n  a: {}\n", "c.yaml:4: actions.a: this key stands here twice; first in line 3"),
         ("format: 0x\nactions: [\n", "c.yaml:3: not YAML: expected the node content, but found '<stream end>'"),
         ("format: 1\nactions: {a: 0x1f}\n", 'c.yaml:2: actions.a: "0x1f" is not a decimal number'),
@@ -225,10 +245,46 @@ def test_aliases_inside_aliases_do_not_grow_without_bound(tmp_path, monkeypatch)
         load("t.yaml", {}).load_catalog()
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root can read everything")
-def test_a_file_without_permission(tmp_path):
-    path = tmp_path / "t.yaml"
-    path.write_text(BASE)
-    path.chmod(0)
-    with pytest.raises(ConfigError, match="cannot read this file: Permission denied"):
-        load(str(path), {})
+@hypothesis.settings(max_examples=200, deadline=None)
+@hypothesis.given(
+    where=st.lists(st.integers(0, len(BASE) - 1), min_size=1, max_size=3),
+    what=st.sampled_from(
+        [
+            *"{}[]:'\"&*!|>?@`#~\t\r\n\0\x85",
+            "- ",
+            "---\n",
+            "...\n",
+            "%YAML 1.1\n",
+            "${",
+            "$$",
+            "!!int ",
+            "!x ",
+            "<<: ",
+            "9" * 400,
+            "\u0663s",
+        ]
+    ),
+)
+def test_no_text_is_answered_with_anything_but_settings_or_one_line(where, what):
+    text = BASE
+    for place in where:
+        text = text[:place] + what + text[place:]
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "t.yaml"
+        path.write_bytes(text.encode())
+        try:
+            answer = load(str(path), {}).config_sha256
+        except ConfigError as error:
+            answer = str(error)
+    assert re.fullmatch(rf"[0-9a-f]{{64}}|{re.escape(str(path))}:[0-9]+: [^\r\n\x85]+", answer)
+
+
+def test_a_file_without_permission(tmp_path, monkeypatch):
+    def refuse(path: Path) -> bytes:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+
+    monkeypatch.setattr(Path, "read_bytes", refuse)
+    with pytest.raises(ConfigError) as caught:
+        load("t.yaml", {})
+    assert str(caught.value) == "t.yaml: cannot read this file: Permission denied"
+    assert "must be able to read it" in caught.value.hint

@@ -154,8 +154,8 @@ async def test_a_refusing_store_is_retried_with_the_same_bytes_and_a_lost_reply_
         await r.spool.submit(append_of(0, 2))
         await r.end()
         outcomes = [outcome for _, outcome in r.noted.outcomes]
-        assert outcomes.count("already_there") == 1
-        assert outcomes.count("retry") == 3
+        assert outcomes.count("present") == 1
+        assert outcomes.count("transient") == 3
         assert r.noted.troubles[0] == ("flaky", "503 Slow Down")
         assert r.noted.troubles[-1] == ("flaky", None)
     ((_, trail),) = seals(store).items()

@@ -27,7 +27,7 @@ class Tailed:
         lane: Where it belongs.
         rotated: Its path leads to another file or to none.
         names: All names under which the patterns found it; empty if they do not.
-        copy_for: The truncated file of whose former content this is a copy.
+        copied: It is a copy of what a file was before it was truncated.
         ended_at: Since when (loop time) it has been at its end without growing.
         size: Its size at the last step, in bytes.
         settled: It was rotated and read to its end for good, as far as anyone can tell.
@@ -44,7 +44,7 @@ class Tailed:
     lane: Lane
     rotated: bool = False
     names: frozenset[str] = frozenset()
-    copy_for: Tailed | None = None
+    copied: bool = False
     ended_at: float | None = None
     size: int = -1
     settled: bool = False

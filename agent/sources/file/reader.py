@@ -15,6 +15,7 @@ A reader is used by one thread at a time. It must not decide what a changed file
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -22,6 +23,7 @@ from msgspec.structs import replace
 
 from ...trail.records import Certainty, GapCause
 from ..lines import LineCutter
+from .discover import Found, look
 from .handle import open_handle
 from .identity import HEAD_BYTES, WINDOW_BYTES, Judgement, Sameness, anchor_at, digest, judge, with_anchor
 from .tally import Loss, Tally, time_text
@@ -84,18 +86,20 @@ class Step:
 class Reader:
     """Read one file from a cursor on."""
 
-    def __init__(self, context: Context, cursor: Cursor, path: str, *, hole_from: int | None = None) -> None:
+    def __init__(self, context: Context, cursor: Cursor, path: str, *, key: Key | None = None, hole_from: int | None = None) -> None:
         """Make a reader; the file is opened by the first step.
 
         Args:
             context: What it shares with the others.
             cursor: Where to begin and how to recognise the file.
             path: Where the file lies now.
+            key: Its device and inode, where they are not the cursor's (a copy of a truncated file).
             hole_from: For a file that begins anew after a truncation: how many bytes of its predecessor are accounted
                 for. NUL bytes at its beginning are then the hole before a writer's old position and are skipped; where
                 the hole reaches beyond the accounted bytes, a gap record says so.
         """
         self.path = path
+        self.key = key or (cursor.device, cursor.inode)
         self.hole_from = hole_from
         self._context = context
         self._cursor = cursor
@@ -108,11 +112,6 @@ class Reader:
     def cursor(self) -> Cursor:
         """The position after the last step."""
         return self._cursor
-
-    @property
-    def key(self) -> Key:
-        """Device and inode."""
-        return self._cursor.device, self._cursor.inode
 
     @property
     def fd(self) -> int | None:
@@ -129,6 +128,17 @@ class Reader:
         if self._handle is not None:
             self._handle.close()
             self._handle = None
+
+    def rename(self, path: str) -> None:
+        """Let the cursor carry another path from now on."""
+        self._cursor = replace(self._cursor, path=path)
+
+    def look(self) -> Found:
+        """Return the open file as stat(2) shows it, with no path if it was deleted; a closed one as it was last seen."""
+        if self._handle is not None:
+            status = os.fstat(self._handle.fd)
+            return Found(self.path if status.st_nlink else "", self.key, status.st_size, status.st_mtime_ns)
+        return look(self.path) or Found(self.path, self.key, self._cursor.size_seen, 0)
 
     def has_more(self) -> bool:
         """Tell whether a step would find something to do: bytes, or a change.

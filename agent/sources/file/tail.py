@@ -25,6 +25,7 @@ import logging
 from collections import OrderedDict, deque
 from concurrent.futures import ThreadPoolExecutor
 from enum import Enum, auto
+from functools import partial
 from itertools import count
 from typing import TYPE_CHECKING, Final, TypeVar
 
@@ -34,8 +35,10 @@ from ...trail.records import Certainty
 from . import discover
 from .lane import Lane, Tailed
 from .lifecycle import Lifecycle
+from .losses import gap_append
 from .reader import Context, MovedError, Reader
 from .settings import TailSettings
+from .tally import time_text
 from .wake import Watcher
 
 if TYPE_CHECKING:
@@ -58,3 +61,340 @@ class _Turn(Enum):
     MOVED = auto()
     AT_END = auto()
     BUSY = auto()
+
+
+class FileSource:
+    """Tail every file that the patterns name."""
+
+    def __init__(  # noqa: PLR0913 -- a source stands between all of these
+        self,
+        source_id: str,
+        patterns: Sequence[str],
+        separator_factory: Callable[[], BlockSeparator],
+        intake: Intake,
+        observability_sink: Sink,
+        clock: TimeOfDay,
+        settings: TailSettings | None = None,
+        *,
+        rule: Rule,
+        problem: ProblemReport | None = None,
+        channel: str = "stdout",
+    ) -> None:
+        """Wire a source; nothing is opened before `run`.
+
+        Args:
+            source_id: The source's id from the configuration.
+            patterns: Globs, with ``**`` for any depth of folders.
+            separator_factory: Makes the separator of the reading thread (with offsets).
+            intake: Takes the appends and knows the cursors.
+            observability_sink: Takes the other lines' bytes.
+            clock: Tells the time.
+            settings: The knobs.
+            rule: The rule the separator goes by; asked about over-long lines.
+            problem: Told of files that cannot be read, and of their cure.
+            channel: The sink's channel for the bytes.
+        """
+        self._settings = settings or TailSettings()
+        self._intake = intake
+        self._sink = observability_sink
+        self._problem = problem
+        self._channel = channel
+        self._clock = clock
+        self._source = source_id
+        self._patterns = tuple(patterns)
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix=f"tail-{source_id}")
+        context = Context(source_id, separator_factory(), rule.is_audit, clock, self._settings)
+        self._life = Lifecycle(context, self._patterns, self)
+        self._watcher = Watcher(self._on_file, self._on_folder, self._settings.folder_step_milliseconds)
+        self._queue: deque[Lane] = deque()
+        self._timers: list[tuple[float, int, Lane]] = []
+        self._order = count()
+        self._wake = asyncio.Event()
+        self._open: OrderedDict[Tailed, None] = OrderedDict()
+        self._problems: dict[str, str] = {}
+        self._failure: BaseException | None = None
+        self._rescan_at = 0.0
+        self._begun = False
+        self._stopping = False
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Tail until `stop` is set; then read what lies at hand, within a bound, submit it and return.
+
+        Raises:
+            DurabilityError: The spool's disk refused; the process is ending.
+        """
+        stopping = asyncio.get_running_loop().create_task(self._wake_on(stop))
+        try:
+            self._watcher.start()
+            await self._begin()
+            while not stop.is_set():
+                await self._rescan_if_due()
+                self._run_timers()
+                if self._queue:
+                    await self._turn(self._queue.popleft())
+                else:
+                    await self._sleep(stop)
+                self._raise_failure()
+            await self._wind_down()
+        finally:
+            stopping.cancel()
+            await self.close()
+
+    async def drain_once(self) -> None:
+        """Look through the folders, read every file to its current end, and wait until all of it is durable."""
+        await self._begin()
+        await self._life.rescan()
+        for lane in self._life.lanes.values():
+            for tailed in lane.files:
+                tailed.woken = True
+            self.ready(lane)
+        while self._queue or self._run_timers() or any(tailed.pending for tailed in self._life.files.values()):
+            if self._queue:
+                await self._turn(self._queue.popleft())
+            else:
+                self._wake.clear()
+                await self._pause(_SOON)
+            self._raise_failure()
+        await self._intake.flush()
+
+    async def close(self) -> None:
+        """Give back every descriptor, watch and thread; what is durable stays durable."""
+        await self._watcher.close()
+        for tailed in list(self._open):
+            tailed.reader.close()
+        self._open.clear()
+        self._thread.shutdown(wait=True, cancel_futures=True)
+
+    async def hop(self, function: Callable[..., _T], *arguments: object) -> _T:
+        """Run a function on the reading thread."""
+        result: _T = await wrap(function)(*arguments, executor=self._thread)
+        return result
+
+    async def submit(self, append: Append, tailed: Tailed | None = None) -> None:
+        """Hand an append to the intake and note when it is durable."""
+        durable = asyncio.ensure_future(_wait(await self._intake.submit(append)))
+        if tailed is not None:
+            tailed.pending += 1
+        durable.add_done_callback(lambda done: self._on_durable(done, tailed))
+
+    def ready(self, lane: Lane) -> None:
+        """Put a lane in line for a turn."""
+        if not lane.queued:
+            lane.queued = True
+            self._queue.append(lane)
+            self._wake.set()
+
+    def release(self, tailed: Tailed) -> None:
+        """Close a file and stop watching it."""
+        self._watcher.remove(tailed)
+        self._open.pop(tailed, None)
+        tailed.reader.close()
+
+    async def _begin(self) -> None:
+        if not self._begun:
+            self._begun = True
+            await self._life.begin([cursor for cursor in self._intake.cursors(self._source) if not cursor.finished])
+            self._after_scan()
+
+    async def _rescan_if_due(self) -> None:
+        if self._now() >= self._rescan_at:
+            await self._life.rescan()
+            self._after_scan()
+
+    def _after_scan(self) -> None:
+        pause = self._settings.poll_seconds if self._watcher.polling else self._settings.rescan_seconds
+        self._rescan_at = self._now() + pause
+        self._watcher.folders(*discover.folders(self._patterns))
+
+    async def _turn(self, lane: Lane) -> None:
+        """Read one block of the first file of a lane that has one, asking the oldest first."""
+        lane.queued = False
+        # A file's successor is only read if it had something before its predecessors were found at their ends: a writer
+        # that has moved on has by then written all it will to the old file.
+        successors = lane.files[1:]
+        started = {tailed for tailed in successors if not tailed.resting and await self._has_more(tailed)} if successors else set()
+        for index, tailed in enumerate(list(lane.files)):
+            if index and tailed not in started and not tailed.rotated and any(not other.settled for other in lane.files[:index]):
+                continue
+            outcome = await self._read(tailed)
+            if outcome is _Turn.MOVED:
+                self.ready(lane)
+                return
+            if outcome is _Turn.BUSY:
+                return
+
+    async def _has_more(self, tailed: Tailed) -> bool:
+        try:
+            more = await self.hop(tailed.reader.has_more)
+        except (OSError, MovedError):
+            return True
+        self._note_open(tailed)
+        return more
+
+    async def _read(self, tailed: Tailed) -> _Turn:
+        """Ask one file for a block, and do what comes of it."""
+        now = self._now()
+        if tailed.resting:
+            if not tailed.parked and now >= tailed.linger_until:
+                await self._life.expire(tailed)
+            return _Turn.AT_END
+        if tailed.retry_at > now:
+            return _Turn.AT_END
+        if tailed.pending >= self._settings.in_flight:
+            return _Turn.BUSY
+        held = tailed.ended_at is not None and now - tailed.ended_at >= self._settings.eof_hold_seconds
+        final = tailed.rotated and (held or tailed.copied or tailed.reader.fixed)
+        tailed.woken = False
+        try:
+            step = await self.hop(partial(tailed.reader.step, final=final))
+        except (MovedError, FileNotFoundError):
+            await self._life.moved(tailed)
+            return _Turn.MOVED
+        except OSError as error:
+            self._report(tailed, error)
+            return _Turn.AT_END
+        self._note_open(tailed)
+        self._cure(tailed)
+        if step.changed is not None:
+            await self._life.changed(tailed, step.changed)
+            return _Turn.MOVED
+        return await self._take(tailed, step, final=final)
+
+    async def _take(self, tailed: Tailed, step: Step, *, final: bool) -> _Turn:
+        """Submit what a step gave, and see whether the file is at its end for good."""
+        now = self._now()
+        if step.append is not None:
+            await self.submit(step.append, tailed)
+        for data in step.observability:
+            self._sink.write(data, self._channel)
+        grown = step.append is not None or step.size != tailed.size
+        tailed.size = step.size
+        if grown:
+            tailed.active_at = now
+            tailed.settled = tailed.parked = False
+        if not step.at_end:
+            return _Turn.MOVED
+        if not tailed.rotated:
+            tailed.ended_at = None
+            return _Turn.AT_END
+        if final:
+            tailed.linger_until = now + self._settings.linger_seconds
+            await self._life.ended(tailed)
+            self._at(tailed.linger_until, tailed.lane)
+        elif grown or tailed.ended_at is None:
+            tailed.ended_at = now
+            self._at(now + self._settings.eof_hold_seconds, tailed.lane)
+        return _Turn.AT_END
+
+    def _note_open(self, tailed: Tailed) -> None:
+        """Watch a file that was opened, and close the one that was quiet longest if too many are open."""
+        fd = tailed.reader.fd
+        if fd is None:
+            return
+        self._open[tailed] = None
+        self._open.move_to_end(tailed)
+        if self._watcher.add(tailed, fd):
+            # What was written between the opening and the watch has made no event.
+            tailed.woken = True
+            self.ready(tailed.lane)
+        if len(self._open) > self._settings.max_open:
+            victim = next((one for one in self._open if one is not tailed and not one.rotated and one.names), None)
+            if victim is not None:
+                self.release(victim)
+
+    def _report(self, tailed: Tailed, error: OSError) -> None:
+        """Say that a file cannot be read, and try it again later."""
+        first, longest = self._settings.retry_seconds
+        tailed.retry_seconds = min(longest, tailed.retry_seconds * 2 or first)
+        tailed.retry_at = self._now() + tailed.retry_seconds
+        tailed.woken = True
+        self.release(tailed)
+        self._at(tailed.retry_at, tailed.lane)
+        text = error.strerror or str(error)
+        path = tailed.reader.path
+        if self._problems.get(path) != text:
+            self._problems[path] = text
+            _LOG.warning("%s cannot be read: %s", path, text)
+            if self._problem is not None:
+                self._problem(path, text)
+
+    def _cure(self, tailed: Tailed) -> None:
+        if tailed.retry_seconds:
+            tailed.retry_seconds = tailed.retry_at = 0.0
+            if self._problems.pop(tailed.reader.path, None) is not None and self._problem is not None:
+                self._problem(tailed.reader.path, None)
+
+    def _at(self, when: float, lane: Lane) -> None:
+        heapq.heappush(self._timers, (when, next(self._order), lane))
+
+    async def _sleep(self, stop: asyncio.Event) -> None:
+        """Wait for an event, a timer or the next rescan."""
+        self._wake.clear()
+        if self._queue or stop.is_set() or self._failure is not None:
+            return
+        until = min(self._rescan_at, self._timers[0][0] if self._timers else self._rescan_at)
+        await self._pause(until - self._now())
+
+    def _run_timers(self) -> bool:
+        """Queue the lanes whose time has come, and tell whether there were any."""
+        now = self._now()
+        due = False
+        while self._timers and self._timers[0][0] <= now:
+            due = True
+            self.ready(heapq.heappop(self._timers)[2])
+        return due
+
+    async def _pause(self, seconds: float) -> None:
+        if seconds > 0:
+            try:
+                async with asyncio.timeout(seconds):
+                    await self._wake.wait()
+            except TimeoutError:
+                pass
+
+    async def _wind_down(self) -> None:
+        """Read every file to its current end within the bound, and keep the sizes of lines that are not complete."""
+        self._stopping = True
+        try:
+            async with asyncio.timeout(self._settings.stop_seconds):
+                await self.drain_once()
+        except TimeoutError:
+            _LOG.info("%s stops with bytes left to read; they are read at the next start", self._source)
+        for tailed in self._life.files.values():
+            cursor = tailed.reader.cursor
+            if cursor.size_seen > cursor.offset and not tailed.pending:
+                await self.submit(gap_append(cursor, (), (cursor,), time_text(self._clock.now())))
+
+    async def _wake_on(self, stop: asyncio.Event) -> None:
+        await stop.wait()
+        self._wake.set()
+
+    def _on_file(self, token: Hashable) -> None:
+        if isinstance(token, Tailed) and not self._stopping:
+            token.woken = True
+            self.ready(token.lane)
+
+    def _on_folder(self) -> None:
+        self._rescan_at = 0.0
+        self._wake.set()
+
+    def _on_durable(self, done: asyncio.Future[None], tailed: Tailed | None) -> None:
+        error = None if done.cancelled() else done.exception()
+        if error is not None:
+            self._failure = error
+        self._wake.set()
+        if tailed is not None:
+            tailed.pending -= 1
+            if tailed.pending == self._settings.in_flight - 1:
+                self.ready(tailed.lane)
+
+    def _raise_failure(self) -> None:
+        if self._failure is not None:
+            raise self._failure
+
+    def _now(self) -> float:
+        return asyncio.get_running_loop().time()
+
+
+async def _wait(durable: Awaitable[None]) -> None:
+    await durable

@@ -1,0 +1,94 @@
+"""The commands that run beside a service: `run`, `exec` and `pipe`.
+
+A stream cannot be read twice, so a command line with a pipe or a command runs as two processes: a small parent that owns
+the pipes and becomes ready at once, and a worker, started with the same command line, which is the agent.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import TYPE_CHECKING, Final
+
+import click
+
+if TYPE_CHECKING:
+    from ..config import Settings
+
+CONFIG_OPTION: Final = click.option(
+    "--config", "-c", "config", required=True, metavar="FILE", help="The configuration file (docs/configuration.md)."
+)
+
+
+@click.command()
+@CONFIG_OPTION
+def run(config: str) -> int:
+    """Run the agent over the sources of a configuration file, until SIGTERM.
+
+    SIGTERM or Ctrl-C ends it in order: what was read is sealed and shipped within `shutdown_grace`; what could not be
+    shipped stays on disk. A second signal does not wait for the stores.
+
+    \b
+    Example:
+      trailseal check --config trailseal.yaml && trailseal run --config trailseal.yaml
+    """
+    from ..config import load, require_sources  # noqa: PLC0415  kept out of the other commands' start
+
+    settings = load(config, os.environ)
+    require_sources(settings)
+    return _start(settings)
+
+
+@click.command(context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
+@CONFIG_OPTION
+@click.argument("command", nargs=-1, type=click.UNPROCESSED)
+def execute(config: str, command: tuple[str, ...]) -> int:
+    """Run COMMAND, and the agent over its stdout and stderr.
+
+    Audit lines go to the trail; every other line is passed on, byte for byte, to our own stdout and stderr. Signals are
+    forwarded, and the exit code is the command's. If the agent's worker crashes it is started again and nothing is lost;
+    the command never notices. Works as a container's entry point (PID 1).
+
+    \b
+    Example:
+      trailseal exec --config trailseal.yaml -- ./payments --port 8080
+    """
+    from ..config import load, with_stream_source  # noqa: PLC0415  kept out of the other commands' start
+
+    return _start(with_stream_source(load(config, os.environ), "command", command))
+
+
+@click.command()
+@CONFIG_OPTION
+def pipe(config: str) -> int:
+    """Run the agent over standard input, until its end.
+
+    \b
+    Example:
+      ./payments 2>&1 | trailseal pipe --config trailseal.yaml
+    """
+    from ..config import load, with_stream_source  # noqa: PLC0415  kept out of the other commands' start
+
+    return _start(with_stream_source(load(config, os.environ), "pipe"))
+
+
+def _start(settings: Settings) -> int:
+    """Become the agent, or the parent of one if there are streams to own."""
+    from ..relay import Feed, Limits, become_parent, worker_command  # noqa: PLC0415  see above
+    from ..relay.wire import ENVIRONMENT_KEY  # noqa: PLC0415
+
+    streams = [source for source in settings.sources if source.kind != "file"]
+    if streams and ENVIRONMENT_KEY not in os.environ:
+        # Whatever is wrong with these is said now, on a terminal somebody looks at, and not by a worker in a loop.
+        settings.load_catalog()
+        become_parent(
+            [Feed(source.id, source.command) for source in streams],
+            worker_command(sys.argv[1:]),
+            Limits(grace_seconds=settings.shutdown_grace_seconds, when_full=settings.spool.when_full),
+            keep_running=len(streams) < len(settings.sources),
+        )
+    from .. import runtime  # noqa: PLC0415  the agent proper
+    from ..vitals import log  # noqa: PLC0415
+
+    log.configure(settings.log.level)
+    return runtime.run(settings)

@@ -1,0 +1,103 @@
+"""The command `check`: is this configuration, and the state it names, fit to run with?"""
+
+from __future__ import annotations
+
+import glob
+import json
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+import click
+
+from ..errors import StateError, TrailsealError
+from .agent import CONFIG_OPTION
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from ..config import Settings
+
+
+class Finding(NamedTuple):
+    """Be one line of the answer: what was looked at, whether it is fit, and what was seen."""
+
+    what: str
+    ok: bool
+    detail: str
+
+
+@click.command()
+@CONFIG_OPTION
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def check(config: str, as_json: bool) -> int:  # noqa: FBT001  click passes options by name
+    """Check a configuration file, the catalog, the stores' folders and the state directory; nothing is started.
+
+    Exit code 0 if all is fit, 1 if something would go wrong, 2 if the configuration itself is wrong.
+    """
+    from ..config import load  # noqa: PLC0415  kept out of the other commands' start
+
+    findings = list(examine(load(config, os.environ)))
+    if as_json:
+        click.echo(json.dumps({"ok": all(f.ok for f in findings), "findings": [f._asdict() for f in findings]}))
+    else:
+        width = max(len(f.what) for f in findings)
+        for finding in findings:
+            click.echo(f"{'ok ' if finding.ok else 'BAD'}  {finding.what:<{width}}  {finding.detail}")
+    return 0 if all(f.ok for f in findings) else 1
+
+
+def examine(settings: Settings) -> Iterator[Finding]:
+    """Yield a finding for everything the agent will need."""
+    yield Finding("configuration", ok=True, detail=f"{settings.file}, SHA-256 {settings.config_sha256[:16]}…")
+    yield Finding("trail", ok=True, detail=f"{settings.namespace}/{settings.service}/<epoch>/{settings.instance}")
+    catalog = settings.load_catalog()
+    count = len(catalog.entries)
+    yield Finding("catalog", ok=True, detail=f"{count} actions" if settings.catalog else "none: no action has required context")
+    for source in settings.sources:
+        if source.file is not None:
+            found = sum(len(glob.glob(pattern, recursive=True)) for pattern in source.file)
+            seen = f"{found} files now" if found else "no file yet (they are tailed as soon as they appear)"
+            yield Finding(f"source {source.id}", ok=True, detail=seen)
+        else:
+            yield Finding(f"source {source.id}", ok=True, detail=source.kind)
+    for store in settings.stores:
+        folder = _nearest(Path(store.directory))
+        writable = os.access(folder, os.W_OK | os.X_OK) and folder.is_dir()
+        detail = f"{store.directory}" if writable else f"cannot create objects below {folder}"
+        yield Finding(f"store {store.id}", ok=writable, detail=detail)
+    yield _state(Path(settings.state))
+
+
+def _nearest(path: Path) -> Path:
+    """Return the path, or the nearest parent that exists."""
+    while not path.exists() and path != path.parent:
+        path = path.parent
+    return path
+
+
+def _state(state: Path) -> Finding:
+    """Open the state as the agent would, unless an agent has it."""
+    from ..spool import Database, StateLock  # noqa: PLC0415  not needed when the configuration is wrong
+    from ..spool.database import DATABASE_FILE  # noqa: PLC0415
+
+    if not (state / DATABASE_FILE).exists():
+        folder = _nearest(state)
+        fit = os.access(folder, os.W_OK | os.X_OK) and folder.is_dir()
+        return Finding("state", ok=fit, detail=f"{state}: empty, a new trail will be opened" if fit else f"cannot write below {folder}")
+    try:
+        with StateLock(state):
+            db = Database(state)
+            try:
+                problems, head, held = db.problems(), db.head(), db.held()
+            finally:
+                db.close()
+    except StateError as error:
+        in_use = "in use" in error.message
+        return Finding("state", ok=in_use, detail=f"{error.message}; ask it with `trailseal status`" if in_use else error.message)
+    except TrailsealError as error:
+        return Finding("state", ok=False, detail=error.message)
+    if problems:
+        return Finding("state", ok=False, detail="; ".join(problems[:3]))
+    where = "no trail yet" if head is None else f"{head.origin}, batch {head.batch}, last {head.reason}"
+    return Finding("state", ok=True, detail=f"{where}; {held[1]} records wait")

@@ -1,0 +1,45 @@
+"""The command `status`: ask the running agent."""
+
+from __future__ import annotations
+
+import json
+import os
+from typing import Any
+
+import click
+
+from .agent import CONFIG_OPTION
+
+
+@click.command()
+@CONFIG_OPTION
+@click.option("--json", "as_json", is_flag=True, help="Print the agent's whole answer as JSON.")
+def status(config: str, as_json: bool) -> int:  # noqa: FBT001  click passes options by name
+    """Ask the agent that runs on this configuration's state directory how it is.
+
+    Exit code 0 if it is ready, 1 if it is not, 2 if none runs.
+    """
+    from ..config import load  # noqa: PLC0415  the imports of the server's side are not needed
+    from ..vitals.server import fetch_status  # noqa: PLC0415
+
+    answer = fetch_status(load(config, os.environ).state)
+    click.echo(json.dumps(answer, indent=2) if as_json else "\n".join(_lines(answer)))
+    return 0 if answer.get("ready") else 1
+
+
+def _lines(answer: dict[str, Any]) -> list[str]:
+    head, spool, confirmed = answer.get("head") or {}, answer.get("spool") or {}, answer.get("last_confirmed")
+    rows = [
+        ("agent", f"{answer.get('version')}, process {answer.get('pid')}, up {answer.get('uptime_seconds')} s"),
+        ("ready", "yes" if answer.get("ready") else "NO"),
+        ("trail", head.get("origin", "none yet")),
+        ("key", head.get("key", "none yet")),
+        ("head", f"batch {head.get('batch')}, {head.get('size')} leaves, sealed {head.get('sealed_at')} ({head.get('reason')})"),
+        ("records", f"{head.get('events')} events, {head.get('quarantined')} quarantined, {head.get('gaps')} gaps"),
+        ("spool", f"{spool.get('bytes')} of {spool.get('max_bytes')} bytes, {spool.get('batches_waiting')} batches waiting"),
+        ("confirmed", f"batch {confirmed['batch']} at {confirmed['at']}" if confirmed else "nothing yet"),
+    ]
+    lines = [f"{name:<10} {text}" for name, text in rows]
+    for reason in answer.get("reasons", []):
+        lines.append(f"{reason['severity']:<10} {reason['name']}: {reason['detail']} (since {reason['since']})")
+    return lines

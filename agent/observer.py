@@ -1,0 +1,199 @@
+"""What happened, told to whoever watches: metrics, health conditions and the agent's log.
+
+The pipeline's parts report through small callbacks and know none of the three; this is the only place that turns a
+happening into a number, a condition or a line. Invariants: every method returns at once and never raises into the
+pipeline; nothing of an event's content goes through here, only counts and closed reasons.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+
+from .trail.records import RecordKind
+from .vitals.clock import rfc3339
+from .vitals.health import Severity
+from .vitals.log import get_logger
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from .intake import Append
+    from .shipper import ForkFoundError
+    from .spool import NewBatch, QueuedBatch, Spool
+    from .vitals.catalogue import Outcome
+    from .vitals.clock import Clock
+    from .vitals.health import Health
+    from .vitals.metrics import Metrics
+
+TICK_SECONDS: Final = 1.0
+CLOCK_EVERY_TICKS: Final = 10
+_GAP_MARK: Final = b',"kind":"gap"'
+
+
+class _GapBody(msgspec.Struct):
+    cause: str
+
+
+_decode_gap = msgspec.json.Decoder(_GapBody).decode
+
+
+class Observer:
+    """Keep metrics, health and log in step with what happens; used from the event loop only."""
+
+    def __init__(self, metrics: Metrics, health: Health, clock: Clock) -> None:
+        """Bind the three places that are told."""
+        self._metrics = metrics
+        self._health = health
+        self._clock = clock
+        self._log = get_logger()
+        self._problems: dict[str, dict[str, str]] = {}
+        self._troubles: dict[str, str] = {}
+        self._last_confirmed: dict[str, Any] | None = None
+
+    # ---- reading -------------------------------------------------------------------------------------------------
+
+    def committed(self, seconds: float, appends: Sequence[Append]) -> None:
+        """Count what one transaction of the spool made durable."""
+        metrics = self._metrics
+        metrics.spool_commits_total.inc()
+        metrics.spool_commit_seconds.observe(seconds)
+        for append in appends:
+            for step in append.progress:
+                metrics.lines_total.labels(step.id).inc(step.lines)
+                metrics.observability_lines_total.labels(step.id).inc(step.observability)
+                if step.from_offset is not None and step.to_offset is not None:
+                    metrics.source_bytes_total.labels(step.id).inc(max(0, step.to_offset - step.from_offset))
+            if append.records:
+                self._count_records(append)
+
+    def _count_records(self, append: Append) -> None:
+        metrics = self._metrics
+        source = append.progress[0].id if append.progress else append.cursors[0].source
+        for kind, count in (
+            (RecordKind.EVENT, append.events),
+            (RecordKind.QUARANTINE, append.quarantined),
+            (RecordKind.GAP, append.gaps),
+        ):
+            if count:
+                metrics.records_total.labels(source, kind).inc(count)
+        for reason, count in append.reasons.items():
+            metrics.quarantined_total.labels(source, reason).inc(count)
+        if append.gaps:
+            metrics.bytes_lost_total.labels(source).inc(append.bytes_lost)
+            for body in append.bodies.split(b"\n"):
+                if body.startswith(_GAP_MARK):
+                    cause = _decode_gap(b'{"seq":0' + body).cause
+                    metrics.gaps_total.labels(source, cause).inc()
+                    self._log.error("bytes were lost; a gap record states it", source=source, cause=cause)
+
+    def problem(self, source: str, path: str, what: str | None) -> None:
+        """Note that a part of a source cannot be read, or (None) that it can again."""
+        known = self._problems.setdefault(source, {})
+        if what is None:
+            known.pop(path, None)
+        else:
+            known[path] = what
+            self._log.warning("source cannot be read", source=source, path=path, why=what)
+        self._metrics.source_problem.labels(source).set(bool(known))
+        detail = "; ".join(f"{where}: {why}" for where, why in sorted(known.items())[:3])
+        self._health.set(f"source {source}", not known, detail, severity=Severity.WARNING)
+
+    def shed(self, lines: int, size: int) -> None:
+        """Count observability lines that were not passed on, lines and bytes; may be called from any thread."""
+        self._metrics.passthrough_shed_lines_total.inc(lines)
+        self._metrics.passthrough_shed_bytes_total.inc(size)
+
+    # ---- spool and seals ---------------------------------------------------------------------------------------------
+
+    def full(self, why: str | None) -> None:
+        """Note that appends wait for room, or (None) no longer."""
+        self._metrics.spool_full.set(why is not None)
+        self._health.set("spool", why is None, why or "")
+        if why is None:
+            self._log.info("the spool has room again")
+        else:
+            self._log.error("the spool is full", why=why)
+
+    def sealed(self, batch: NewBatch) -> None:
+        """Count a durable cut."""
+        metrics = self._metrics
+        metrics.batches_sealed_total.labels(batch.reason).inc()
+        metrics.seal_raw_bytes_total.inc(batch.raw_bytes)
+        metrics.seal_stored_bytes_total.inc(len(batch.seal) + len(batch.data or b""))
+        metrics.head_size.set(batch.size)
+        self._log.debug("sealed", batch=batch.number, reason=batch.reason, records=batch.records, size=batch.size)
+
+    # ---- stores (agent.shipper.ShipperEvents) ------------------------------------------------------------------------
+
+    def attempted(self, store: str, outcome: Outcome) -> None:
+        """Count an attempt to write an object."""
+        self._metrics.store_attempts_total.labels(store, outcome).inc()
+
+    def troubled(self, store: str, why: str | None) -> None:
+        """Note that a store does not take objects, in its own words, or (None) that it does again."""
+        before = self._troubles.pop(store, None)
+        if why is not None:
+            self._troubles[store] = why
+            self._log.warning("store does not take objects; retrying", store=store, why=why)
+        elif before is not None:
+            self._log.info("store takes objects again", store=store)
+        self._health.set(f"store {store}", why is None, why or "")
+
+    def receipted(self, store: str, queued: QueuedBatch) -> None:
+        """Count a durable receipt."""
+        self._health.set(f"store {store}", ok=True)
+        self._metrics.store_receipts_total.labels(store).inc()
+        self._metrics.store_last_receipt_timestamp_seconds.labels(store).set(self._clock.now().timestamp())
+        self._log.debug("receipt", store=store, batch=queued.batch.number)
+
+    def confirmed(self, queued: QueuedBatch) -> None:
+        """Note a batch that every required store has: this is the heartbeat."""
+        now = self._clock.now()
+        self._metrics.confirm_heartbeat(now)
+        batch = queued.batch
+        self._last_confirmed = {"origin": batch.origin, "batch": batch.number, "size": batch.size, "at": rfc3339(now)}
+
+    def forked(self, fork: ForkFoundError, evidence: Path) -> None:
+        """Note that a store holds another history under this trail's name."""
+        self._metrics.forks_total.inc()
+        self._health.set("fork", ok=False, detail=fork.message, severity=Severity.WARNING)
+        self._log.error("fork", store=fork.store, key=fork.key, message=fork.message, hint=fork.hint, evidence=str(evidence))
+
+    # ---- from time to time -------------------------------------------------------------------------------------------
+
+    async def watch(self, spool: Spool) -> None:
+        """Keep the gauges current, for ever."""
+        ticks = 0
+        while True:
+            self._metrics.spool_bytes.set(spool.held_bytes)
+            self._metrics.spool_max_bytes.set(spool.max_bytes)
+            self._metrics.spool_records.set(spool.held_records)
+            self._metrics.batches_waiting.set(spool.waiting_batches)
+            oldest = await spool.oldest_observed() if spool.held_records else None
+            age = 0.0 if oldest is None else (self._clock.now() - datetime.fromisoformat(oldest)).total_seconds()
+            self._metrics.spool_oldest_age_seconds.set(max(0.0, age))
+            if ticks % CLOCK_EVERY_TICKS == 0:
+                self._look_at_clock()
+            ticks += 1
+            await asyncio.sleep(TICK_SECONDS)
+
+    def _look_at_clock(self) -> None:
+        state = self._clock.state()
+        self._metrics.note_clock(state)
+        detail = "the kernel says that the clock is not synchronised; run chrony or systemd-timesyncd"
+        if self._health.set("clock", state.synchronized is not False, detail, severity=Severity.WARNING) and state.synchronized is False:
+            self._log.warning("clock is not synchronised", offset_seconds=state.offset_seconds, max_error_seconds=state.max_error_seconds)
+
+    def status(self) -> dict[str, Any]:
+        """Return what the status answer says about readiness, stores and sources."""
+        return {
+            **self._health.readiness(),
+            "last_confirmed": self._last_confirmed,
+            "store_problems": dict(self._troubles),
+            "source_problems": {source: dict(found) for source, found in self._problems.items() if found},
+        }

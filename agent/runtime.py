@@ -1,0 +1,359 @@
+"""The agent's life: open the state, begin the trail, run the parts, drain in order, end.
+
+Invariants:
+    - One task group holds every long-running part; a part that returns or fails ends the agent with a non-zero code, so
+      nothing ever runs on without one of them.
+    - The end is ordered: sources stop, what they submitted becomes durable, the rest is sealed with a `stop` (or `close`),
+      and stores get it until the grace period is over. What is left then is on disk and is shipped after the next start.
+    - `close` is written only if the configuration calls the state ephemeral and every source reached its end.
+
+It wires; it must not contain a decision that belongs to a part.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import socket
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from . import __version__
+from .errors import ConfigError, FormatError, TrailsealError
+from .events.validate import Validator
+from .observer import Observer
+from .passthrough import PassThrough
+from .sealer import Identity, Sealer, SealPolicy
+from .separator import Separator
+from .shipper import ForkFoundError, Shipper
+from .sources.file import FileSource, TailSettings
+from .sources.stream import StreamSettings, StreamSource, inherited_streams
+from .spool import Spool, StateLock
+from .stores import DirectoryStore
+from .trail.note import SigningKey
+from .vitals import log as vitals_log
+from .vitals.clock import SystemClock, boot_id, rfc3339
+from .vitals.health import Health
+from .vitals.metrics import Metrics
+from .vitals.server import serve
+
+if TYPE_CHECKING:
+    from collections.abc import Coroutine
+
+    from .config import Settings
+    from .config import Source as SourceSettings
+    from .sources.base import Source
+    from .sources.stream import InheritedStream
+
+EVIDENCE_FOLDER: Final = "evidence"
+PASS_THROUGH_CLOSE_SECONDS: Final = 2.0
+
+log = vitals_log.get_logger()
+
+
+def run(settings: Settings) -> int:
+    """Run the agent until its sources end or a signal stops it.
+
+    Args:
+        settings: The checked configuration.
+
+    Returns:
+        The process's exit code.
+    """
+    try:
+        asyncio.run(_Agent(settings).live())
+    except BaseExceptionGroup as group:
+        return _report(_leaves(group))
+    except TrailsealError as error:
+        return _report([error])
+    finally:
+        vitals_log.flush()
+    return 0
+
+
+def _leaves(error: BaseException) -> list[BaseException]:
+    if isinstance(error, BaseExceptionGroup):
+        return [leaf for child in error.exceptions for leaf in _leaves(child)]
+    return [error]
+
+
+def _report(errors: list[BaseException]) -> int:
+    """Log what ended the agent and choose the exit code: of our own errors the first, else 1."""
+    for error in errors:
+        log.error("the agent ends", error=error)
+    ours = [error for error in errors if isinstance(error, TrailsealError)]
+    return ours[0].exit_code if ours else 1
+
+
+async def _for_ever(part: Coroutine[Any, Any, object], name: str) -> None:
+    """Run a part that must not end."""
+    await part
+    message = f"the {name} ended by itself"
+    raise TrailsealError(message, hint="This is a defect of the agent; its state is intact. Please report it.")
+
+
+class _Agent:
+    """One agent, from start to end."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._clock = SystemClock()
+        self._started = time.monotonic()
+        self._state = Path(settings.state)
+        store_conditions = [f"store {store.id}" for store in settings.stores if store.required]
+        self._health = Health(self._clock, expect=["trail", *store_conditions])
+        self._metrics = Metrics(
+            version=__version__,
+            config_sha256=settings.config_sha256,
+            started_at=self._clock.now(),
+            sources=[source.id for source in settings.sources],
+            stores=[store.id for store in settings.stores],
+        )
+        self._observer = Observer(self._metrics, self._health, self._clock)
+        self._stop = asyncio.Event()
+        self._hurry = asyncio.Event()
+        self._stop_at = 0.0
+        self._spool = Spool(
+            self._state, settings.spool.max_bytes, on_commit=self._observer.committed, on_full=self._observer.full
+        )
+        stores = [(DirectoryStore(store.id, store.directory), store.required) for store in settings.stores]
+        self._required = [store for store, required in stores if required]
+        self._optional = [store for store, required in stores if not required]
+        self._sealer = Sealer(
+            self._spool,
+            self._identity(),
+            SealPolicy(settings.seal.max_age_seconds, settings.seal.max_bytes, settings.seal.heartbeat_seconds),
+            self._clock,
+            enrolment=self._enrolment_key(),
+            on_sealed=self._observer.sealed,
+        )
+        self._shipper = Shipper(
+            self._spool,
+            self._required,
+            self._optional,
+            self._clock,
+            self._observer,
+            self._sealer.abandoned.__contains__,
+            self._on_fork,
+        )
+
+    def _identity(self) -> Identity:
+        settings = self._settings
+        return Identity(
+            namespace=settings.namespace,
+            service=settings.service,
+            instance=settings.instance,
+            version=__version__,
+            host=socket.gethostname(),
+            boot_id=boot_id(),
+            config_sha256=settings.config_sha256,
+        )
+
+    def _enrolment_key(self) -> SigningKey | None:
+        path = self._settings.enrolment_key
+        if path is None:
+            return None
+        try:
+            return SigningKey.parse(Path(path).read_text(encoding="ascii").strip())
+        except (OSError, ValueError, FormatError) as error:
+            why = error.message if isinstance(error, FormatError) else str(error)
+            raise self._settings.error("enrolment_key", f"cannot be used: {why}", "Make one with `trailseal keygen`.") from error
+
+    # ---- life ----------------------------------------------------------------------------------------------------
+
+    async def live(self) -> None:
+        """Run from the first lock to the last receipt."""
+        settings = self._settings
+        with StateLock(self._state):
+            self._catch_signals()
+            passing = self._pass_through()
+            try:
+                sources = self._sources(passing)
+                await self._spool.open()
+                await self._sealer.begin()
+                self._health.set("trail", ok=True)
+                async with serve(settings, self._metrics, self._health, self._status):
+                    await self._work(sources)
+            finally:
+                await passing.close(PASS_THROUGH_CLOSE_SECONDS)
+                await self._spool.close()
+                for store in (*self._required, *self._optional):
+                    await store.close()
+        log.info("ended", origin=self._sealer.head.origin, batch=self._sealer.head.batch, size=self._sealer.head.size)
+
+    def _catch_signals(self) -> None:
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._on_stop_signal, signal.Signals(number).name)
+
+    def _on_stop_signal(self, name: str) -> None:
+        if self._stop.is_set():
+            log.warning("told to stop again; ending without waiting for the stores", signal=name)
+            self._hurry.set()
+        else:
+            log.info("told to stop", signal=name)
+            self._stop_at = time.monotonic()
+            self._stop.set()
+
+    async def _work(self, sources: list[tuple[SourceSettings, Source]]) -> None:
+        async with asyncio.TaskGroup() as group:
+            parts = [
+                group.create_task(_for_ever(self._spool.run(), "spool")),
+                group.create_task(_for_ever(self._sealer.run(), "sealer")),
+                group.create_task(_for_ever(self._shipper.run(), "shipper")),
+                group.create_task(_for_ever(self._observer.watch(self._spool), "observer")),
+            ]
+            log.info("started", version=__version__, origin=self._sealer.head.origin, sources=[s.id for s, _ in sources])
+            ended = await self._read(sources)
+            await self._drain(ended=ended)
+            for part in parts:
+                part.cancel()
+
+    async def _read(self, sources: list[tuple[SourceSettings, Source]]) -> bool:
+        """Run the sources until all have ended or a signal stops them; say whether every one reached its end."""
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(self._run_source(settings, source), name=settings.id) for settings, source in sources]
+            stopping = group.create_task(self._stop.wait())
+            streams = [task for task, (settings, _) in zip(tasks, sources, strict=True) if settings.kind != "file"]
+            if streams and len(streams) == len(tasks):
+                # Streams end when their other side ends, never by a signal to us: see agent/relay/parent.py.
+                hurrying = group.create_task(self._hurry.wait())
+                everything = asyncio.gather(*streams)
+                await asyncio.wait({everything, hurrying}, return_when=asyncio.FIRST_COMPLETED)
+                for task in (*streams, hurrying, stopping):
+                    task.cancel()
+            else:
+                await stopping
+        return all(task.done() and not task.cancelled() and task.result() for task in tasks)
+
+    async def _run_source(self, settings: SourceSettings, source: Source) -> bool:
+        """Run one source; say whether it reached its input's end."""
+        outcome = await source.run(self._stop)
+        if settings.kind == "file" and not self._stop.is_set():
+            message = f"the source {settings.id} ended by itself"
+            raise TrailsealError(message, hint="This is a defect of the agent; its state is intact. Please report it.")
+        return outcome is not False
+
+    async def _drain(self, *, ended: bool) -> None:
+        """Seal what was read and ship it, within the grace period."""
+        grace = self._settings.shutdown_grace_seconds
+        deadline = (self._stop_at or time.monotonic()) + grace
+        await self._spool.flush()
+        close = self._settings.ephemeral and ended
+        await self._sealer.finish(close=close)
+        log.info("sealed the rest", reason="close" if close else "stop", batches_waiting=self._spool.waiting_batches)
+        shipping = asyncio.create_task(self._shipper.drained())
+        hurrying = asyncio.create_task(self._hurry.wait())
+        try:
+            await asyncio.wait({shipping, hurrying}, timeout=max(0.0, deadline - time.monotonic()), return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in (shipping, hurrying):
+                task.cancel()
+        if self._spool.waiting_batches:
+            log.warning("not everything is shipped; the rest stays in the spool", batches_waiting=self._spool.waiting_batches)
+
+    # ---- parts ---------------------------------------------------------------------------------------------------
+
+    def _pass_through(self) -> PassThrough:
+        way = self._settings.observability
+        if way.kind == "none":
+            return PassThrough.to_nothing()
+        if way.kind == "file" and way.path is not None:
+            return PassThrough.to_file(Path(way.path), on_shed=self._observer.shed)
+        return PassThrough.to_streams(on_shed=self._observer.shed)
+
+    def _sources(self, passing: PassThrough) -> list[tuple[SourceSettings, Source]]:
+        settings = self._settings
+        catalog = settings.load_catalog()
+        keep = settings.observability.kind != "none"
+        streams: dict[str, list[InheritedStream]] = {}
+        for stream in inherited_streams(os.environ):
+            streams.setdefault(stream.source, []).append(stream)
+        sources: list[tuple[SourceSettings, Source]] = []
+        for source in settings.sources:
+            rule = settings.rule_for(source)
+
+            def make_separator(source_id: str = source.id, rule: Any = rule, *, has_offsets: bool = True) -> Separator:  # noqa: ANN401
+                return Separator(source_id, rule, Validator(rule, catalog), keep_observability=keep, has_offsets=has_offsets)
+
+            if source.file is not None:
+                file_source = FileSource(
+                    source.id,
+                    source.file,
+                    make_separator,
+                    self._spool,
+                    passing,
+                    self._clock,
+                    TailSettings(line_limit=settings.limits.line_bytes),
+                    rule=rule,
+                    problem=lambda path, what, source_id=source.id: self._observer.problem(source_id, path, what),
+                )
+                sources.append((source, file_source))
+                continue
+            if source.id not in streams:
+                message = f"the source {source.id} is a {source.kind}, and this process was not started by the relay"
+                raise ConfigError(message, hint="Start it with `trailseal run`, `exec` or `pipe`.")
+            options = StreamSettings(when_full=settings.spool.when_full, line_limit=settings.limits.line_bytes)
+            for stream in streams[source.id]:
+                separator = make_separator(has_offsets=False)
+                reader = StreamSource(stream, separator, rule.is_audit, self._spool, passing, self._clock, options)
+                sources.append((source, reader))
+        return sources
+
+    async def _on_fork(self, fork: ForkFoundError) -> None:
+        """Keep the evidence, then go on under a new name."""
+        folder = self._state / EVIDENCE_FOLDER
+        name = f"{rfc3339(self._clock.now()).replace(':', '')}-batch-{fork.queued.batch.number}"
+        await asyncio.to_thread(_keep_evidence, folder, name, fork)
+        self._observer.forked(fork, folder / name)
+        confirmed = await self._spool.confirmed(fork.store)
+        await self._sealer.fork(fork.queued.batch.origin, confirmed, [store.id for store in self._required])
+
+    def _status(self) -> dict[str, Any]:
+        head = self._spool.head
+        return {
+            "version": __version__,
+            "pid": os.getpid(),
+            "uptime_seconds": round(time.monotonic() - self._started, 1),
+            "config_sha256": self._settings.config_sha256,
+            "head": None
+            if head is None
+            else {
+                "origin": head.origin,
+                "key": str(SigningKey.parse(head.signing_key).verifier),
+                "batch": head.batch,
+                "size": head.size,
+                "reason": head.reason,
+                "sealed_at": head.sealed_at,
+                "records": head.totals.records,
+                "events": head.totals.events,
+                "quarantined": head.totals.quarantined,
+                "gaps": head.totals.gaps,
+            },
+            "spool": {
+                "bytes": self._spool.held_bytes,
+                "max_bytes": self._spool.max_bytes,
+                "records": self._spool.held_records,
+                "batches_waiting": self._spool.waiting_batches,
+            },
+            "stores": [{"id": store.id, "required": store.required} for store in self._settings.stores],
+            **self._observer.status(),
+        }
+
+
+def _keep_evidence(folder: Path, name: str, fork: ForkFoundError) -> None:
+    """Write both versions of the object, durably; a fork that cannot be documented is still a fork."""
+    with contextlib.suppress(OSError):
+        folder.mkdir(mode=0o700, exist_ok=True)
+        for side, data in (("ours", fork.ours), ("theirs", fork.theirs)):
+            fd = os.open(folder / f"{name}.{side}", os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+            try:
+                os.write(fd, data)
+                os.fsync(fd)
+            finally:
+                os.close(fd)
+
+

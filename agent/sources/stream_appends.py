@@ -1,0 +1,123 @@
+"""Make the appends, cursors and gap records of one stream.
+
+Invariants: offsets are the stream's own, counted from its first byte; the cursor's path and the record's are the channel,
+its file_id the stream's ULID. It reads the clock it is given and nothing else.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ..intake import Append, Cursor
+from ..trail.manifest import SourceProgress
+from ..trail.records import gap_body
+from ..vitals.clock import rfc3339
+
+if TYPE_CHECKING:
+    from ..relay.link import InheritedStream
+    from ..trail.records import Certainty, GapCause
+    from .base import TimeOfDay
+    from .tally import Tally
+
+
+class StreamAppends:
+    """Write down what happened to one stream.
+
+    Attributes:
+        file_id: The stream's ULID, once the parent has told it.
+    """
+
+    def __init__(self, stream: InheritedStream, clock: TimeOfDay) -> None:
+        """Bind a stream.
+
+        Args:
+            stream: Whose appends these are.
+            clock: Tells when a loss was found.
+        """
+        self.file_id = ""
+        self._stream = stream
+        self._clock = clock
+
+    def of_tally(self, tally: Tally, start: int, end: int, observed_at: str) -> Append:
+        """Return the append for the lines between two stream offsets.
+
+        Args:
+            tally: What they gave.
+            start: Offset of the first line.
+            end: Offset behind the last one.
+            observed_at: When they were read, RFC 3339 in UTC.
+        """
+        progress = self.progress(
+            start,
+            end,
+            lines=tally.lines,
+            audit=tally.records,
+            observability=tally.passed_lines,
+            quarantined=tally.quarantined,
+        )
+        return Append(
+            bodies=b"".join(tally.bodies),
+            records=tally.records,
+            events=tally.records - tally.quarantined,
+            quarantined=tally.quarantined,
+            progress=(progress,),
+            cursors=(self.cursor(end),),
+            observed_at=observed_at,
+            occurred_min=rfc3339(min(tally.times)) if tally.times else None,
+            occurred_max=rfc3339(max(tally.times)) if tally.times else None,
+            reasons=tally.reasons,
+        )
+
+    def plain(
+        self,
+        *,
+        gaps: tuple[bytes, ...] = (),
+        bytes_lost: int = 0,
+        progress: tuple[SourceProgress, ...] = (),
+        cursors: tuple[Cursor, ...] = (),
+    ) -> Append:
+        """Return an append without lines.
+
+        Args:
+            gaps: Bodies of gap records.
+            bytes_lost: Bytes they state as lost for certain.
+            progress: What moved.
+            cursors: The cursors after it.
+        """
+        return Append(
+            bodies=b"".join(body + b"\n" for body in gaps),
+            records=len(gaps),
+            gaps=len(gaps),
+            bytes_lost=bytes_lost,
+            progress=progress,
+            cursors=cursors,
+            observed_at=rfc3339(self._clock.now()),
+        )
+
+    def cursor(self, offset: int, *, finished: bool = False) -> Cursor:
+        """Return the cursor at a stream offset."""
+        stream = self._stream
+        return Cursor(source=stream.source, file_id=self.file_id, path=stream.channel, offset=offset, size_seen=offset, finished=finished)
+
+    def progress(
+        self, start: int, end: int, *, lines: int = 0, audit: int = 0, observability: int = 0, quarantined: int = 0
+    ) -> SourceProgress:
+        """Return the progress from one stream offset to another."""
+        stream = self._stream
+        return SourceProgress(
+            id=stream.source,
+            kind="pipe" if stream.channel == "stdin" else "command",
+            path=stream.channel,
+            file_id=self.file_id,
+            from_offset=start,
+            to_offset=end,
+            lines=lines,
+            audit=audit,
+            observability=observability,
+            quarantined=quarantined,
+        )
+
+    def gap(self, cause: GapCause, certainty: Certainty, start: int, end: int | None, detail: str, *, file_id: str | None = None) -> bytes:
+        """Return the body of a gap record; `file_id` names another stream than this one."""
+        now = rfc3339(self._clock.now())
+        return gap_body(self._stream.source, now, cause, certainty, start, end, detail, file_id or self.file_id, self._stream.channel)
