@@ -17,6 +17,9 @@ from .errors import TrailsealError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+_ATTRIBUTES: Final = {"exec": "execute", "verify": "verify_command", "trust": "trust_command"}
+"""The commands whose function could not have the command's own name."""
+
 COMMANDS: Final = {
     "run": ("agent.commands.agent", "Run the agent over the sources of a configuration file."),
     "exec": ("agent.commands.agent", "Run a command, and the agent over what it prints."),
@@ -28,7 +31,7 @@ COMMANDS: Final = {
     "trust": ("agent.reader.cli", "Print trust-file lines for the keys in a store."),
     "version": ("agent.commands.version", "Print the version."),
 }
-"""Every command: the module that defines it (under its own name, `exec` as `execute`), and its summary."""
+"""Every command: the module that defines it, and its summary."""
 
 
 class _Lazy(click.Group):
@@ -45,7 +48,7 @@ class _Lazy(click.Group):
         if cmd_name not in COMMANDS:
             return None
         module = importlib.import_module(COMMANDS[cmd_name][0])
-        command = getattr(module, {"exec": "execute"}.get(cmd_name, cmd_name))
+        command = getattr(module, _ATTRIBUTES.get(cmd_name, cmd_name))
         return command if isinstance(command, click.Command) else None
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
@@ -57,7 +60,7 @@ class _Lazy(click.Group):
 
 @click.group(cls=_Lazy, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 def cli() -> None:
-    """Ship a service's audit events, sealed and hash-chained, to a store nobody can rewrite; verify them offline.
+    r"""Ship a service's audit events, sealed and hash-chained, to a store nobody can rewrite; verify them offline.
 
     \b
     Beside a service:   trailseal exec --config trailseal.yaml -- ./service

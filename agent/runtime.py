@@ -18,6 +18,7 @@ import os
 import signal
 import socket
 import time
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
 
     from .config import Settings
     from .config import Source as SourceSettings
+    from .events.classify import Rule
     from .sources.base import Source
     from .sources.stream import InheritedStream
 
@@ -95,6 +97,10 @@ async def _for_ever(part: Coroutine[Any, Any, object], name: str) -> None:
     raise TrailsealError(message, hint="This is a defect of the agent; its state is intact. Please report it.")
 
 
+async def _all_done(tasks: list[asyncio.Task[bool]]) -> None:
+    await asyncio.wait(tasks)
+
+
 class _Agent:
     """One agent, from start to end."""
 
@@ -116,9 +122,7 @@ class _Agent:
         self._stop = asyncio.Event()
         self._hurry = asyncio.Event()
         self._stop_at = 0.0
-        self._spool = Spool(
-            self._state, settings.spool.max_bytes, on_commit=self._observer.committed, on_full=self._observer.full
-        )
+        self._spool = Spool(self._state, settings.spool.max_bytes, on_commit=self._observer.committed, on_full=self._observer.full)
         stores = [(DirectoryStore(store.id, store.directory), store.required) for store in settings.stores]
         self._required = [store for store, required in stores if required]
         self._optional = [store for store, required in stores if not required]
@@ -221,8 +225,9 @@ class _Agent:
             if streams and len(streams) == len(tasks):
                 # Streams end when their other side ends, never by a signal to us: see agent/relay/parent.py.
                 hurrying = group.create_task(self._hurry.wait())
-                everything = asyncio.gather(*streams)
+                everything = group.create_task(_all_done(streams))
                 await asyncio.wait({everything, hurrying}, return_when=asyncio.FIRST_COMPLETED)
+                everything.cancel()
                 for task in (*streams, hurrying, stopping):
                     task.cancel()
             else:
@@ -276,7 +281,7 @@ class _Agent:
         for source in settings.sources:
             rule = settings.rule_for(source)
 
-            def make_separator(source_id: str = source.id, rule: Any = rule, *, has_offsets: bool = True) -> Separator:  # noqa: ANN401
+            def make_separator(source_id: str = source.id, rule: Rule = rule, *, has_offsets: bool = True) -> Separator:
                 return Separator(source_id, rule, Validator(rule, catalog), keep_observability=keep, has_offsets=has_offsets)
 
             if source.file is not None:
@@ -289,7 +294,7 @@ class _Agent:
                     self._clock,
                     TailSettings(line_limit=settings.limits.line_bytes),
                     rule=rule,
-                    problem=lambda path, what, source_id=source.id: self._observer.problem(source_id, path, what),
+                    problem=partial(self._observer.problem, source.id),
                 )
                 sources.append((source, file_source))
                 continue
@@ -355,5 +360,3 @@ def _keep_evidence(folder: Path, name: str, fork: ForkFoundError) -> None:
                 os.fsync(fd)
             finally:
                 os.close(fd)
-
-

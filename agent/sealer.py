@@ -23,10 +23,10 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 import structlog
-from msgspec import UNSET
+from msgspec import UNSET, UnsetType
 
-from .spool.database import BlockMeta, Head, NewBatch, join_progress
-from .trail.batch import BatchBuilder, read_data
+from .pending import Pending, unsealed
+from .spool.rows import BlockMeta, Head, NewBatch
 from .trail.layout import Origin, data_key, seal_key
 from .trail.manifest import (
     AgentState,
@@ -38,21 +38,17 @@ from .trail.manifest import (
     RecordCounts,
     SpoolState,
     Totals,
-    Window,
 )
 from .trail.merkle import EMPTY_ROOT, Frontier
 from .trail.note import SigningKey
-from .trail.records import strip_seq
-from .trail.seal import build_seal, parse_seal
+from .trail.seal import build_seal
 from .trail.ulid import new_ulid
 from .vitals.clock import rfc3339
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from .spool import Block, QueuedBatch, Spool
-    from .spool.database import Confirmed
-    from .trail.manifest import SourceProgress
+    from .spool import Confirmed, Spool
     from .vitals.clock import Clock
 
 READ_BYTES: Final = 1 << 20
@@ -82,44 +78,6 @@ class Identity(msgspec.Struct, frozen=True):
     host: str
     boot_id: str
     config_sha256: str
-
-
-class _Pending:
-    """Gather what the batch being built holds and accounts for."""
-
-    def __init__(self, frontier: Frontier) -> None:
-        self.builder = BatchBuilder(frontier)
-        self.metas: list[BlockMeta] = []
-        self.progress: dict[tuple[str, str | None], SourceProgress] = {}
-        self.through: int | None = None
-        self.first_record_at: float | None = None
-
-    def note(self, block: Block, now: float) -> None:
-        """Count a block whose bodies were added to the builder."""
-        self.through = block.id
-        self.metas.append(msgspec.structs.replace(block.meta, progress=()))
-        for step in block.meta.progress:
-            key = (step.id, step.file_id)
-            before = self.progress.get(key)
-            self.progress[key] = step if before is None else join_progress(before, step)
-        if block.meta.records and self.first_record_at is None:
-            self.first_record_at = now
-
-    def total(self, field: str) -> int:
-        """Sum one count over the blocks."""
-        return sum(getattr(meta, field) for meta in self.metas)
-
-    def window(self) -> Window | None:
-        """Return the times of the records; None without records."""
-        with_records = [m for m in self.metas if m.records]
-        if not with_records:
-            return None
-        return Window(
-            occurred_min=min((m.occurred_min for m in with_records if m.occurred_min), default=None),
-            occurred_max=max((m.occurred_max for m in with_records if m.occurred_max), default=None),
-            observed_min=min(m.observed_min for m in with_records),
-            observed_max=max(m.observed_max for m in with_records),
-        )
 
 
 class Sealer:
@@ -154,7 +112,7 @@ class Sealer:
         self._lock = asyncio.Lock()
         self._read_bytes = 0
         self._last_cut = 0.0
-        self._pending = _Pending(Frontier.empty())
+        self._pending = Pending(Frontier.empty())
         self._key: SigningKey | None = None
         self.abandoned: set[str] = set()
         """Origins given up after a fork; nothing may be written under them any more."""
@@ -185,7 +143,7 @@ class Sealer:
         await self._cut(ManifestReason.RESUME, unclean=head.reason != ManifestReason.STOP)
 
     def _reset(self, head: Head) -> None:
-        self._pending = _Pending(Frontier.decode(head.frontier))
+        self._pending = Pending(Frontier.decode(head.frontier))
 
     async def run(self) -> None:
         """Seal for ever."""
@@ -245,23 +203,23 @@ class Sealer:
 
     # ---- the cut ---------------------------------------------------------------------------------------------------
 
-    async def _cut(self, reason: ManifestReason, *, unclean: bool | None = None) -> None:
+    async def _cut(self, reason: ManifestReason, *, unclean: bool | UnsetType = UNSET) -> None:
         head = self.head
         pending = self._pending
-        oldest = await self._spool.oldest_observed()
+        oldest = await self._spool.oldest_observed(pending.through)
         waiting = SpoolState(
             records=max(0, self._spool.held_records - pending.builder.count),
-            bytes=self._spool.held_bytes,
+            bytes=max(0, self._spool.held_bytes - pending.held_bytes),
             oldest_age_seconds=0.0 if oldest is None else self._age_seconds(oldest),
         )
-        batch, after = await asyncio.to_thread(self._seal, head, pending, reason, waiting, unclean)
+        batch, after = await asyncio.to_thread(self._seal, head, pending, reason, waiting, unclean=unclean)
         await self._spool.cut(batch, after, pending.through)
         self._reset(after)
         self._last_cut = time.monotonic()
         self._on_sealed(batch)
 
     def _seal(
-        self, head: Head, pending: _Pending, reason: ManifestReason, waiting: SpoolState, unclean: bool | None
+        self, head: Head, pending: Pending, reason: ManifestReason, waiting: SpoolState, *, unclean: bool | UnsetType
     ) -> tuple[NewBatch, Head]:
         """Build the sealed batch and the head after it (on a worker thread; it only computes)."""
         if self._key is None:
@@ -307,7 +265,7 @@ class Sealer:
             spool=waiting,
             clock=self._clock.state(),
             agent=self._agent_state(),
-            unclean=UNSET if unclean is None else unclean,
+            unclean=unclean,
         )
         return self._sealed(manifest, cut.frontier, origin, (self._key,), head.signing_key, cut.data, pending.total("bytes_lost"))
 
@@ -405,7 +363,7 @@ class Sealer:
             if origin in self.abandoned:
                 return
             self.abandoned.add(origin)
-            requeue = [_unsealed(queued) for queued in await self._spool.unconfirmed(origin, required)]
+            requeue = [unsealed(queued) for queued in await self._spool.unconfirmed(origin, required)]
             known = confirmed is not None and confirmed.origin == origin
             continues = Continues(
                 origin=origin,
@@ -428,27 +386,3 @@ class Sealer:
     def _agent_state(self) -> AgentState:
         who = self._identity
         return AgentState(who.version, who.host, who.boot_id, who.config_sha256, self._policy.heartbeat_seconds)
-
-
-def _unsealed(queued: QueuedBatch) -> tuple[BlockMeta, bytes]:
-    """Turn a sealed batch back into a block: the same bodies, without their numbers, and the same progress."""
-    manifest = parse_seal(queued.batch.seal).manifest
-    bodies = b""
-    if queued.batch.data is not None and manifest.data is not None:
-        lines = read_data(queued.batch.data, manifest.data.raw_bytes)
-        bodies = b"".join(strip_seq(line)[1] + b"\n" for line in lines)
-    window = manifest.window
-    observed = manifest.sealed_at
-    meta = BlockMeta(
-        observed_min=observed if window is None else window.observed_min,
-        observed_max=observed if window is None else window.observed_max,
-        records=manifest.records.count,
-        events=manifest.records.events,
-        quarantined=manifest.records.quarantined,
-        gaps=manifest.records.gaps,
-        bytes_lost=queued.batch.bytes_lost,
-        occurred_min=None if window is None else window.occurred_min,
-        occurred_max=None if window is None else window.occurred_max,
-        progress=manifest.sources,
-    )
-    return meta, bodies

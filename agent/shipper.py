@@ -232,4 +232,5 @@ class Shipper:
                     break
                 if time.monotonic() - said > LONGEST_WAIT_SECONDS:
                     said = time.monotonic()
-                    log.warning("an optional store is behind; batches leave without it", origin=queued.batch.origin, batch=queued.batch.number)
+                    batch = queued.batch
+                    log.warning("an optional store is behind; batches leave without it", origin=batch.origin, batch=batch.number)

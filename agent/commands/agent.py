@@ -23,7 +23,7 @@ CONFIG_OPTION: Final = click.option(
 @click.command()
 @CONFIG_OPTION
 def run(config: str) -> int:
-    """Run the agent over the sources of a configuration file, until SIGTERM.
+    r"""Run the agent over the sources of a configuration file, until SIGTERM.
 
     SIGTERM or Ctrl-C ends it in order: what was read is sealed and shipped within `shutdown_grace`; what could not be
     shipped stays on disk. A second signal does not wait for the stores.
@@ -43,7 +43,7 @@ def run(config: str) -> int:
 @CONFIG_OPTION
 @click.argument("command", nargs=-1, type=click.UNPROCESSED)
 def execute(config: str, command: tuple[str, ...]) -> int:
-    """Run COMMAND, and the agent over its stdout and stderr.
+    r"""Run COMMAND, and the agent over its stdout and stderr.
 
     Audit lines go to the trail; every other line is passed on, byte for byte, to our own stdout and stderr. Signals are
     forwarded, and the exit code is the command's. If the agent's worker crashes it is started again and nothing is lost;
@@ -61,7 +61,7 @@ def execute(config: str, command: tuple[str, ...]) -> int:
 @click.command()
 @CONFIG_OPTION
 def pipe(config: str) -> int:
-    """Run the agent over standard input, until its end.
+    r"""Run the agent over standard input, until its end.
 
     \b
     Example:

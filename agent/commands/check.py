@@ -56,7 +56,7 @@ def examine(settings: Settings) -> Iterator[Finding]:
     yield Finding("catalog", ok=True, detail=f"{count} actions" if settings.catalog else "none: no action has required context")
     for source in settings.sources:
         if source.file is not None:
-            found = sum(len(glob.glob(pattern, recursive=True)) for pattern in source.file)
+            found = sum(len(glob.glob(pattern, recursive=True)) for pattern in source.file)  # noqa: PTH207  absolute patterns
             seen = f"{found} files now" if found else "no file yet (they are tailed as soon as they appear)"
             yield Finding(f"source {source.id}", ok=True, detail=seen)
         else:

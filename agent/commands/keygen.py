@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 @click.argument("service")
 @click.option("--out", "-o", "out", required=True, metavar="FILE", help="Where the private key goes (mode 0600, never overwritten).")
 def keygen(service: str, out: str) -> None:
-    """Make an enrolment key for SERVICE, written as namespace/service.
+    r"""Make an enrolment key for SERVICE, written as namespace/service.
 
     The private key goes to FILE, for `enrolment_key:` in the agent's configuration. The line printed is the public half:
     an auditor's trust file needs this one line for all instances and all epochs of the service, now and later.
@@ -29,7 +29,7 @@ def keygen(service: str, out: str) -> None:
       trailseal keygen demo/payments --out /etc/trailseal/payments.key >> trust.txt
     """
     parts = service.split("/")
-    if len(parts) != 2 or not all(is_name(part) for part in parts):  # noqa: PLR2004  namespace and service
+    if len(parts) != 2 or not all(is_name(part) for part in parts):
         message = f"{service!r} is not namespace/service (lower-case letters, digits, dots, hyphens, underscores)"
         raise ConfigError(message, hint="Use the `namespace` and `service` of the configuration, for example demo/payments.")
     key = SigningKey.from_seed(service, os.urandom(32))

@@ -39,7 +39,5 @@ def _lines(answer: dict[str, Any]) -> list[str]:
         ("spool", f"{spool.get('bytes')} of {spool.get('max_bytes')} bytes, {spool.get('batches_waiting')} batches waiting"),
         ("confirmed", f"batch {confirmed['batch']} at {confirmed['at']}" if confirmed else "nothing yet"),
     ]
-    lines = [f"{name:<10} {text}" for name, text in rows]
-    for reason in answer.get("reasons", []):
-        lines.append(f"{reason['severity']:<10} {reason['name']}: {reason['detail']} (since {reason['since']})")
-    return lines
+    reasons = [(r["severity"], f"{r['name']}: {r['detail']} (since {r['since']})") for r in answer.get("reasons", [])]
+    return [f"{name:<10} {text}" for name, text in (*rows, *reasons)]

@@ -19,4 +19,4 @@ def version(as_json: bool) -> None:  # noqa: FBT001  click passes options by nam
     if as_json:
         click.echo(json.dumps(facts))
     else:
-        click.echo(f"trailseal {facts['trailseal']} (trail format {facts['trail_format']}, Python {facts['python']}, SQLite {facts['sqlite']})")
+        click.echo(f"trailseal {__version__} (trail format 1, Python {facts['python']}, SQLite {facts['sqlite']})")

@@ -12,12 +12,12 @@ from hashlib import sha256
 from typing import TYPE_CHECKING, Final
 
 from ..errors import FormatError, NotVerifiedError, ProofError
-from ..trail.layout import parse_data_key, seal_key
+from ..trail.layout import seal_key
 from ..trail.merkle import Frontier, leaf_hash, verify_inclusion
 from ..trail.note import VerifierKey, open_note
 from ..trail.seal import parse_seal
 from .account import Account
-from .contents import EMPTY, Contents, check_contents, expected_data_key
+from .contents import EMPTY, Contents, check_contents, expected_data_key, is_data_key
 from .findings import Code, Finding
 from .trustfile import MAX_SEAL_BYTES
 
@@ -137,10 +137,12 @@ class TrailChecker:
         self._mark, self._advance = mark, advance
         self._place = _Place()
         self._now: tuple[int | None, str | None] = (None, None)
+        self._found = False
 
     def report(self, code: Code, message: str, *, first_seq: int | None = None, last_seq: int | None = None) -> None:
         """Log a finding at the present batch and object."""
         batch, key = self._now
+        self._found = True
         self._log.add(
             Finding(code=code, message=message, origin=str(self.origin), batch=batch, key=key, first_seq=first_seq, last_seq=last_seq)
         )
@@ -152,7 +154,7 @@ class TrailChecker:
             NotVerifiedError: An object is there but cannot be read.
         """
         key = seal_key(self.origin, batch)
-        self._now = (batch, key)
+        self._now, self._found = (batch, key), False
         if batch != self._place.batch:
             first, last = self._place.batch, batch - 1
             self._now = (first, seal_key(self.origin, first))
@@ -203,6 +205,8 @@ class TrailChecker:
         # Against a manifest that its own proof does not support, the data says nothing, unless the whole tree comes out right.
         contents = self._read_data(manifest, self.report if proven else _ignore)
         recomputed = self._check_tree(manifest, seal.manifest_line, contents, checkpoint, self.report if proven else _ignore)
+        if proven and recomputed is None and place.frontier is not None and not self._found:
+            self.report(Code.CHECK_FAILED, "the tree was not recomputed, and no check says why")
         if not signed or not (proven or recomputed):
             # Nothing in this seal can be relied on; the next one is judged by itself.
             self.lose(manifest.batch + 1)
@@ -270,12 +274,13 @@ class TrailChecker:
         batch, sealed_under = self._now
         if data.key != expected:
             report(Code.DATA_KEY_WRONG, f"it names {data.key!r} where {expected!r} follows from it")
+            if not is_data_key(data.key):
+                # It comes from the store, so only one of the right form may become a path.
+                return None
         self.tally.sealed_keys += 1
         self.tally.sealed_sum += self._mark(data.key)
         self._now = (batch, data.key)
         try:
-            # A key comes from the store: only one of the right form may become a path.
-            parse_data_key(data.key)
             if data.raw_bytes > MAX_RAW_BYTES:
                 raise NotVerifiedError(f"{data.key} claims {data.raw_bytes} bytes; a verifier decompresses no more than {MAX_RAW_BYTES}")
             raw = self._store.read(data.key, MAX_DATA_BYTES)
@@ -291,8 +296,6 @@ class TrailChecker:
             self.tally.raw_bytes += data.raw_bytes
             contents = check_contents(manifest, raw, report)
             self._advance(len(raw))
-        except FormatError:
-            return None
         except NotVerifiedError as error:
             report(Code.OBJECT_UNREADABLE, error.message)
             return None

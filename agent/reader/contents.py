@@ -19,7 +19,7 @@ import msgspec
 
 from ..errors import FormatError
 from ..trail.batch import read_blocks
-from ..trail.layout import data_key
+from ..trail.layout import data_key, parse_data_key
 from ..trail.merkle import leaf_hashes
 from ..trail.records import Certainty, GapCause, RecordHead, RecordKind, decode_record, decode_records
 from .findings import Code
@@ -69,6 +69,15 @@ def expected_data_key(origin: Origin, manifest: Manifest) -> str | None:
     if manifest.data is None:
         return None
     return data_key(origin, manifest.records.first_seq, manifest.sealed_at[:10], manifest.data.sha256)
+
+
+def is_data_key(key: str) -> bool:
+    """Tell whether a text has the form of a data object's key."""
+    try:
+        parse_data_key(key)
+    except FormatError:
+        return False
+    return True
 
 
 def check_contents(manifest: Manifest, raw: bytes, report: Report) -> Contents | None:

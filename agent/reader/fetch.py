@@ -187,17 +187,20 @@ class DirectoryReader:
                 return None
             raise NotVerifiedError(f"cannot read {key}: {error.strerror}", hint="Read permission is needed on the whole store.") from error
         try:
-            with open(descriptor, "rb", buffering=0) as file:  # noqa: PTH123 -- Path.open takes no descriptor, hence no O_NOFOLLOW
-                status = os.fstat(descriptor)
-                if not stat.S_ISREG(status.st_mode):
-                    return None
-                if status.st_size > limit_bytes:
-                    raise _too_large(key, status.st_size, limit_bytes)
-                raw = file.read(limit_bytes + 1)
+            status = os.fstat(descriptor)
+            if not stat.S_ISREG(status.st_mode):
+                return None
+            if status.st_size > limit_bytes:
+                raise _too_large(key, status.st_size, limit_bytes)
+            # One byte more than its size, so that an object that is still growing is not taken for a whole one.
+            with os.fdopen(descriptor, "rb", closefd=False) as file:
+                raw = file.read(status.st_size + 1)
         except OSError as error:
             raise NotVerifiedError(f"cannot read {key}: {error.strerror}", hint="Check the disk below the store.") from error
-        if len(raw) > limit_bytes:
-            raise _too_large(key, len(raw), limit_bytes)
+        finally:
+            os.close(descriptor)
+        if len(raw) != status.st_size:
+            raise NotVerifiedError(f"{key} changed its size while it was read", hint="Objects are written once; verify again.")
         return raw
 
 

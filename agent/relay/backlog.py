@@ -103,8 +103,8 @@ class Backlog:
                 self._held_bytes -= offset - head.start
             head.start = offset
         limit = self._sent[0].start if self._sent else self._queued[0].start if self._queued else self.end
-        self.acknowledged = min(offset, limit)
-        return True
+        known, self.acknowledged = self.acknowledged, min(offset, limit)
+        return self.acknowledged > known
 
     def next_frame(self) -> bytes:
         """Return the next frame for the current worker; empty when it has everything."""

@@ -112,7 +112,7 @@ class Stream:
 
     def wants_write(self) -> bool:
         """Say whether the worker should be sent something."""
-        return self.link is not None and not self.confirmed and (bool(self._outgoing) or self.backlog.has_frames)
+        return self.link is not None and (bool(self._outgoing) or (not self.confirmed and self.backlog.has_frames))
 
     def read(self) -> None:
         """Read the pipe once; call it when it is readable and `wants_read`."""

@@ -3,6 +3,7 @@
 Records, cursors, the trail's head, sealed batches and receipts live in one SQLite database and change together in
 single transactions, so a crash at any instruction leaves a state that a restart can go on from without thinking.
 
+    rows.py       the values it keeps
     database.py   the transactions themselves: synchronous, one thread, no policy
     queue.py      the asynchronous side: group commit, the bound, waiting (what the rest of the agent uses)
     lock.py       one agent per state directory
@@ -10,8 +11,9 @@ single transactions, so a crash at any instruction leaves a state that a restart
 
 from __future__ import annotations
 
-from .database import Block, BlockMeta, Database, Head, NewBatch, QueuedBatch
+from .database import Database
 from .lock import StateLock
 from .queue import Spool
+from .rows import Block, BlockMeta, Confirmed, Head, NewBatch, QueuedBatch
 
-__all__ = ["Block", "BlockMeta", "Database", "Head", "NewBatch", "QueuedBatch", "Spool", "StateLock"]
+__all__ = ["Block", "BlockMeta", "Confirmed", "Database", "Head", "NewBatch", "QueuedBatch", "Spool", "StateLock"]

@@ -23,17 +23,21 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from ..errors import DurabilityError, IntegrityError, SpoolFullError, StateError
-from ..intake import Append, Cursor
-from ..trail.manifest import SourceProgress, Totals
+from ..intake import Cursor
+from .rows import BatchMeta, Block, BlockMeta, Confirmed, Head, NewBatch, QueuedBatch, block_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
     from pathlib import Path
 
+    from ..intake import Append
+
 DATABASE_FILE = "spool.db"
 FORMAT = 1
 ROW_OVERHEAD_BYTES = 512
 """What a row costs beside its blobs, for the bound (rounded up)."""
+
+_BEFORE_ALL_BLOCKS = -(2**62)
 
 _SCHEMA = """
 CREATE TABLE meta (key TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
@@ -44,172 +48,12 @@ CREATE TABLE receipts (batch INTEGER, store TEXT, at TEXT NOT NULL, PRIMARY KEY 
 """
 
 
-class BlockMeta(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """Describe one block of bodies: what it counts and which stretch of which sources it accounts for."""
-
-    observed_min: str
-    observed_max: str
-    records: int = 0
-    events: int = 0
-    quarantined: int = 0
-    gaps: int = 0
-    bytes_lost: int = 0
-    occurred_min: str | None = None
-    occurred_max: str | None = None
-    progress: tuple[SourceProgress, ...] = ()
-
-
-class Block(msgspec.Struct, frozen=True):
-    """Be one row of `blocks`: bodies (each ended by a newline) and their description."""
-
-    id: int
-    meta: BlockMeta
-    bodies: bytes
-
-
-class Head(msgspec.Struct, frozen=True, kw_only=True):
-    """Be the newest sealed state of the trail, and what the next seal needs.
-
-    Attributes:
-        origin: The trail's name, epoch included.
-        signing_key: The epoch's private key (C2SP-style private form); never leaves the state directory.
-        batch: Number of the newest batch.
-        size: Leaves in the tree after it.
-        frontier: The tree's encoded frontier (agent.trail.merkle.Frontier.encode).
-        root: Root hash at `size`.
-        seal_sha256: Hex SHA-256 of the newest seal's bytes, the next manifest's `previous`.
-        reason: The newest manifest's reason; anything but `stop` or `close` means an unclean end.
-        sealed_at: RFC 3339 UTC time of the newest seal.
-        totals: Cumulative totals up to and including the newest batch.
-    """
-
-    origin: str
-    signing_key: str
-    batch: int
-    size: int
-    frontier: bytes
-    root: bytes
-    seal_sha256: str
-    reason: str
-    sealed_at: str
-    totals: Totals
-
-
-class NewBatch(msgspec.Struct, frozen=True, kw_only=True):
-    """Be a batch at the moment of its cut: the bytes to store under the keys that were computed once."""
-
-    origin: str
-    number: int
-    reason: str
-    sealed_at: str
-    size: int
-    root: bytes
-    records: int
-    raw_bytes: int
-    bytes_lost: int
-    observed_min: str | None
-    seal_key: str
-    data_key: str | None
-    seal: bytes
-    data: bytes | None
-
-
-class _BatchMeta(msgspec.Struct, frozen=True, kw_only=True):
-    origin: str
-    number: int
-    reason: str
-    sealed_at: str
-    size: int
-    root: bytes
-    records: int
-    raw_bytes: int
-    bytes_lost: int
-    observed_min: str | None
-    seal_key: str
-    data_key: str | None
-
-
-class QueuedBatch(msgspec.Struct, frozen=True):
-    """Be a sealed batch that waits for receipts; `id` orders batches across epochs."""
-
-    id: int
-    batch: NewBatch
-
-
-class Confirmed(msgspec.Struct, frozen=True, kw_only=True):
-    """Be the newest batch a store has confirmed: the kept receipt."""
-
-    origin: str
-    number: int
-    size: int
-    root: bytes
-    sealed_at: str
-    at: str
-
-
 _encode = msgspec.json.Encoder().encode
 _decode_block_meta = msgspec.json.Decoder(BlockMeta).decode
-_decode_batch_meta = msgspec.json.Decoder(_BatchMeta).decode
+_decode_batch_meta = msgspec.json.Decoder(BatchMeta).decode
 _decode_cursor = msgspec.json.Decoder(Cursor).decode
 _decode_head = msgspec.json.Decoder(Head).decode
 _decode_confirmed = msgspec.json.Decoder(Confirmed).decode
-
-
-def block_of(appends: Sequence[Append]) -> tuple[BlockMeta, bytes]:
-    """Merge appends, in order, into one block; progress of one file or stream that joins up becomes one entry.
-
-    Args:
-        appends: At least one append.
-
-    Returns:
-        The block's description and its bodies.
-    """
-    merged: dict[str, SourceProgress] = {}
-    for append in appends:
-        for step in append.progress:
-            before = merged.get(step.file_id)
-            merged[step.file_id] = step if before is None else join_progress(before, step)
-    occurred_min = [a.occurred_min for a in appends if a.occurred_min is not None]
-    occurred_max = [a.occurred_max for a in appends if a.occurred_max is not None]
-    meta = BlockMeta(
-        observed_min=min(a.observed_at for a in appends),
-        observed_max=max(a.observed_at for a in appends),
-        records=sum(a.records for a in appends),
-        events=sum(a.events for a in appends),
-        quarantined=sum(a.quarantined for a in appends),
-        gaps=sum(a.gaps for a in appends),
-        bytes_lost=sum(a.bytes_lost for a in appends),
-        occurred_min=min(occurred_min, default=None),
-        occurred_max=max(occurred_max, default=None),
-        progress=tuple(merged.values()),
-    )
-    return meta, appends[0].bodies if len(appends) == 1 else b"".join(a.bodies for a in appends)
-
-
-def join_progress(first: SourceProgress, second: SourceProgress) -> SourceProgress:
-    """Add two neighbouring stretches of one file or stream.
-
-    Raises:
-        IntegrityError: The second does not begin where the first ended; a source broke its promise.
-    """
-    if first.to_offset != second.from_offset:
-        message = (
-            f"progress of {first.path} ({first.file_id}) does not join up: "
-            f"it ended at byte {first.to_offset} and goes on at {second.from_offset}"
-        )
-        raise IntegrityError(message)
-    return SourceProgress(
-        id=first.id,
-        kind=first.kind,
-        path=second.path,
-        file_id=first.file_id,
-        from_offset=first.from_offset,
-        to_offset=second.to_offset,
-        lines=first.lines + second.lines,
-        audit=first.audit + second.audit,
-        observability=first.observability + second.observability,
-        quarantined=first.quarantined + second.quarantined,
-    )
 
 
 class Database:
@@ -316,18 +160,21 @@ class Database:
             held_records += _decode_batch_meta(meta).records
         return held_bytes, held_records
 
-    def oldest_observed(self) -> str | None:
-        """Return when the oldest record still held was read, RFC 3339 UTC; None if no record is held."""
-        for table in ("batches", "blocks"):
-            for (raw,) in self._db.execute(f"SELECT meta FROM {table} ORDER BY id"):  # noqa: S608  the two names above
-                if table == "blocks":
-                    block = _decode_block_meta(raw)
-                    if block.records:
-                        return block.observed_min
-                else:
-                    batch = _decode_batch_meta(raw)
-                    if batch.records:
-                        return batch.observed_min
+    def oldest_observed(self, after_block: int | None = None) -> str | None:
+        """Return when the oldest record still held was read, RFC 3339 UTC; None if no record is held.
+
+        Args:
+            after_block: Leave blocks up to this id out of account (the batch that is being cut).
+        """
+        for (raw,) in self._db.execute("SELECT meta FROM batches ORDER BY id"):
+            batch = _decode_batch_meta(raw)
+            if batch.records:
+                return batch.observed_min
+        first = _BEFORE_ALL_BLOCKS if after_block is None else after_block
+        for (raw,) in self._db.execute("SELECT meta FROM blocks WHERE id > ? ORDER BY id", (first,)):
+            block = _decode_block_meta(raw)
+            if block.records:
+                return block.observed_min
         return None
 
     def blocks_after(self, last_id: int | None, limit_bytes: int) -> list[Block]:
@@ -339,7 +186,7 @@ class Database:
         found: list[Block] = []
         size = 0
         query = "SELECT id, meta, sha256, bodies FROM blocks WHERE id > ? ORDER BY id"
-        for block_id, meta, digest, bodies in self._db.execute(query, (-(2**62) if last_id is None else last_id,)):
+        for block_id, meta, digest, bodies in self._db.execute(query, (_BEFORE_ALL_BLOCKS if last_id is None else last_id,)):
             if not _intact(bodies, digest):
                 message = f"block {block_id} of the spool {self.path} is not what was written: its SHA-256 differs"
                 raise IntegrityError(message, hint="The disk or the memory is failing. Keep the state directory as evidence.")
@@ -433,9 +280,7 @@ class Database:
         """
         with self._transaction() as db:
             db.execute("INSERT OR REPLACE INTO receipts (batch, store, at) VALUES (?, ?, ?)", (batch_id, store, at))
-            done = Confirmed(
-                origin=batch.origin, number=batch.number, size=batch.size, root=batch.root, sealed_at=batch.sealed_at, at=at
-            )
+            done = Confirmed(origin=batch.origin, number=batch.number, size=batch.size, root=batch.root, sealed_at=batch.sealed_at, at=at)
             self._put_meta(db, f"confirmed:{store}", _encode(done))
             have = {row[0] for row in db.execute("SELECT store FROM receipts WHERE batch = ?", (batch_id,))}
             if not have.issuperset((*required, *optional)):
@@ -459,14 +304,14 @@ class Database:
 
     def unconfirmed(self, origin: str, required: Iterable[str]) -> list[QueuedBatch]:
         """Return the batches of one trail that no required store has confirmed, in order."""
-        confirmed = {
-            row[0] for store in required for row in self._db.execute("SELECT batch FROM receipts WHERE store = ?", (store,))
-        }
+        confirmed = {row[0] for store in required for row in self._db.execute("SELECT batch FROM receipts WHERE store = ?", (store,))}
         rows = self._db.execute("SELECT id, meta, seal, data FROM batches ORDER BY id")
         queued = (_queued(row) for row in rows)
         return [q for q in queued if q.batch.origin == origin and q.id not in confirmed]
 
-    def open_epoch(self, batch: NewBatch, head: Head, *, abandon: str | None = None, requeue: Sequence[tuple[BlockMeta, bytes]] = ()) -> None:
+    def open_epoch(
+        self, batch: NewBatch, head: Head, *, abandon: str | None = None, requeue: Sequence[tuple[BlockMeta, bytes]] = ()
+    ) -> None:
         """Begin a new trail with its batch 0; after a fork, give up what was sealed under the old name.
 
         Args:
@@ -511,8 +356,8 @@ class Database:
         return found
 
     def _insert_batch(self, db: sqlite3.Connection, batch: NewBatch) -> None:
-        fields = {name: getattr(batch, name) for name in _BatchMeta.__struct_fields__}
-        db.execute("INSERT INTO batches (meta, seal, data) VALUES (?, ?, ?)", (_encode(_BatchMeta(**fields)), batch.seal, batch.data))
+        fields = {name: getattr(batch, name) for name in BatchMeta.__struct_fields__}
+        db.execute("INSERT INTO batches (meta, seal, data) VALUES (?, ?, ?)", (_encode(BatchMeta(**fields)), batch.seal, batch.data))
 
     def _drop_batch(self, db: sqlite3.Connection, batch_id: int) -> None:
         db.execute("DELETE FROM batches WHERE id = ?", (batch_id,))
@@ -531,9 +376,9 @@ def _row(meta: BlockMeta, bodies: bytes) -> tuple[bytes, bytes, bytes]:
     return _encode(meta), hashlib.sha256(bodies).digest(), bodies
 
 
-def _queued(row: Any) -> QueuedBatch:  # noqa: ANN401  a sqlite3 row is a plain tuple
+def _queued(row: Any) -> QueuedBatch:
     meta = _decode_batch_meta(row[1])
-    fields = {name: getattr(meta, name) for name in _BatchMeta.__struct_fields__}
+    fields = {name: getattr(meta, name) for name in BatchMeta.__struct_fields__}
     return QueuedBatch(row[0], NewBatch(**fields, seal=row[2], data=row[3]))
 
 

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from ..intake import Append, Cursor
-    from .database import Block, BlockMeta, Confirmed, Head, NewBatch, QueuedBatch
+    from .rows import Block, BlockMeta, Confirmed, Head, NewBatch, QueuedBatch
 
 T = TypeVar("T")
 
@@ -314,9 +314,9 @@ class Spool:
         """Return the batches of one trail that no required store has confirmed, in order."""
         return await self.read(lambda db: db.unconfirmed(origin, required))
 
-    async def oldest_observed(self) -> str | None:
-        """Return when the oldest record still held was read."""
-        return await self.read(Database.oldest_observed)
+    async def oldest_observed(self, after_block: int | None = None) -> str | None:
+        """Return when the oldest record still held was read; see Database.oldest_observed."""
+        return await self.read(lambda db: db.oldest_observed(after_block))
 
     async def receipt(self, queued: QueuedBatch, store: str, at: str, required: Sequence[str], optional: Sequence[str]) -> None:
         """Record a store's receipt; the batch leaves when every store that must have it has it."""

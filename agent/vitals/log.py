@@ -188,24 +188,26 @@ def _finish(_logger: Any, method: str, fields: MutableMapping[str, Any]) -> Muta
 
 def _safe(value: Any) -> Any:
     """Return a value that may be shown."""
+    shown: Any
     match value:
         case None | bool() | float():
-            return value
+            shown = value
         case int():
-            return value if value.bit_length() <= _INTEGER_BITS else hex(value)
+            shown = value if value.bit_length() <= _INTEGER_BITS else hex(value)
         case str() | Enum() | PurePath() | datetime():
             text = str(value).encode("utf-8", "backslashreplace").decode()
-            return text if len(text) <= MAX_TEXT_CHARACTERS else f"{text[:MAX_TEXT_CHARACTERS]}… ({len(text)} characters)"
+            shown = text if len(text) <= MAX_TEXT_CHARACTERS else f"{text[:MAX_TEXT_CHARACTERS]}… ({len(text)} characters)"
         case BaseException():
-            return _safe(describe(value))
+            shown = _safe(describe(value))
         case dict():
-            return {str(_safe(name)): _safe(each) for name, each in value.items()}
+            shown = {str(_safe(name)): _safe(each) for name, each in value.items()}
         case list() | tuple():
-            return [_safe(each) for each in value]
+            shown = [_safe(each) for each in value]
         case bytes() | bytearray() | memoryview():
-            return f"<{len(value)} bytes>"
+            shown = f"<{len(value)} bytes>"
         case _:
-            return f"<{type(value).__qualname__}>"
+            shown = f"<{type(value).__qualname__}>"
+    return shown
 
 
 def _render(_logger: Any, _method: str, fields: MutableMapping[str, Any]) -> bytes:

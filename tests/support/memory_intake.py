@@ -21,6 +21,7 @@ class MemoryIntake:
     """Keep appends in memory; durable at once unless `held`."""
 
     def __init__(self) -> None:
+        """Begin with nothing."""
         self.durable: list[Append] = []
         self.held = False
         self._waiting: list[tuple[Append, asyncio.Future[None]]] = []
@@ -36,7 +37,7 @@ class MemoryIntake:
             self.commit()
         return durable
 
-    def has_room(self) -> bool:
+    def has_room(self, size_bytes: int = 0) -> bool:
         return True
 
     async def flush(self) -> None:
@@ -64,8 +65,8 @@ class MemoryIntake:
 
     def records(self) -> list[dict[str, Any]]:
         """Return the durable records, decoded, in order."""
-        lines = b"".join(append.bodies for append in self.durable).splitlines()
-        return [json.loads(b'{"seq":0' + line) for line in lines]
+        lines = b"".join(append.bodies for append in self.durable).split(b"\n")
+        return [json.loads(b'{"seq":0' + line) for line in lines if line]
 
     def of_kind(self, kind: str) -> list[dict[str, Any]]:
         return [record for record in self.records() if record["kind"] == kind]
@@ -78,6 +79,7 @@ class MemorySink:
     """Keep the observability bytes."""
 
     def __init__(self) -> None:
+        """Begin with nothing."""
         self.data = b""
 
     def write(self, data: bytes, channel: str) -> None:
@@ -89,6 +91,7 @@ class StepClock:
     """Tell a time that goes on by a millisecond with every question."""
 
     def __init__(self) -> None:
+        """Begin on a day in January."""
         self._now = datetime(2026, 1, 8, 14, 32, 7, tzinfo=UTC)
 
     def now(self) -> datetime:

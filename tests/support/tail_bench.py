@@ -21,6 +21,7 @@ class Bench:
     """Write to a log and run a source over it."""
 
     def __init__(self, folder: Path, settings: TailSettings = AT_ONCE, patterns: Sequence[str] = ("*.log",)) -> None:
+        """Prepare a folder; the source starts with the first drain."""
         self.folder = folder
         self.path = folder / "app.log"
         self.settings = settings

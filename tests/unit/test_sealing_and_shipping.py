@@ -6,9 +6,8 @@ import asyncio
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import pairwise
 from typing import TYPE_CHECKING
-
-import pytest
 
 from agent.sealer import Sealer
 from agent.shipper import ForkFoundError, Shipper
@@ -26,6 +25,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
     from pathlib import Path
 
+    import pytest
+
 
 @dataclass
 class Rig:
@@ -40,12 +41,14 @@ class Rig:
         """Flush, seal and ship everything."""
         await self.spool.flush()
         await self.sealer.finish(close=close)
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(20):
             await self.shipper.drained()
 
 
 @asynccontextmanager
-async def rig(state: Path, required: Sequence[MemoryStore], optional: Sequence[MemoryStore] = (), max_bytes: int = 1 << 26) -> AsyncIterator[Rig]:
+async def rig(
+    state: Path, required: Sequence[MemoryStore], optional: Sequence[MemoryStore] = (), max_bytes: int = 1 << 26
+) -> AsyncIterator[Rig]:
     state.mkdir(exist_ok=True)
     noted = Noted()
     clock = ManualClock(datetime(2026, 1, 8, 14, 33, tzinfo=UTC))
@@ -78,12 +81,12 @@ def seals(store: MemoryStore) -> dict[str, list[Seal]]:
     for key in sorted(k for k in store.objects if k.endswith(".seal")):
         origin, _ = parse_seal_key(key)
         trails.setdefault(str(origin), []).append(parse_seal(store.objects[key]))
-    for origin, found in trails.items():
-        key = found[0].manifest.key
-        assert isinstance(key, str)
+    for name, found in trails.items():
+        own_key = found[0].manifest.key
+        assert isinstance(own_key, str)
         for number, seal in enumerate(found):
             assert seal.manifest.batch == number
-            _, verified = open_seal(seal, origin, [VerifierKey.parse(key)])
+            _, verified = open_seal(seal, name, [VerifierKey.parse(own_key)])
             assert verified
             assert seal.manifest.previous == (None if number == 0 else found[number - 1].sha256)
     return trails
@@ -115,7 +118,7 @@ async def test_every_record_is_sealed_once_in_order_and_the_spool_is_empty_after
     assert any(seal.manifest.reason == ManifestReason.SIZE for seal in trail)
     assert trail[-1].manifest.totals.events == 2000
     ranges = [s for seal in trail for s in seal.manifest.sources]
-    assert all(a.to_offset == b.from_offset for a, b in zip(ranges, ranges[1:], strict=False))
+    assert all(a.to_offset == b.from_offset for a, b in pairwise(ranges))
 
 
 async def test_a_restart_resumes_the_epoch_and_says_whether_the_end_was_clean(tmp_path: Path) -> None:
@@ -186,14 +189,16 @@ async def test_only_a_batch_confirmed_by_every_required_store_leaves_and_counts_
         await r.spool.submit(append_of(0, 1))
         await r.spool.flush()
         await r.sealer.finish(close=False)
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(20):
             while len(r.noted.receipts) < 2:
                 await asyncio.sleep(0.01)
         assert r.noted.confirmations == []
         assert r.spool.waiting_batches == 2
         slow.down = False
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(20):
             await r.shipper.drained()
+            while len(r.noted.confirmations) < 2:
+                await asyncio.sleep(0.01)
         assert r.noted.confirmations == [0, 1]
         assert r.spool.waiting_batches == 0
     assert quick.objects == slow.objects
@@ -215,7 +220,7 @@ async def test_other_bytes_under_our_key_open_a_new_epoch_and_nothing_unconfirme
         store.objects[intruder] = b"somebody else's seal"
         await (await r.spool.submit(append_of(4, 1, offset=append.progress[0].to_offset or 0)))
         store.down = False
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(20):
             while r.sealer.head.origin == forked:
                 await asyncio.sleep(0.01)
         await r.end()
@@ -247,7 +252,7 @@ async def test_a_full_spool_makes_submit_wait_until_the_store_has_taken_somethin
                 offset = append.progress[0].to_offset or 0
 
         filling = asyncio.create_task(fill())
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(20):
             while not said:
                 await asyncio.sleep(0.01)
         await asyncio.sleep(0.1)
@@ -284,7 +289,7 @@ async def test_silence_is_sealed_as_a_heartbeat_and_quiet_progress_rides_on_it(t
     store = MemoryStore()
     async with rig(tmp_path / "s", [store]) as r:
         await r.spool.submit(quiet(0, 1000))
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(20):
             while len(r.noted.confirmations) < 4:
                 await asyncio.sleep(0.02)
         await r.end()

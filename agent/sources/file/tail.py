@@ -31,12 +31,11 @@ from typing import TYPE_CHECKING, Final, TypeVar
 
 from aiofiles.os import wrap
 
-from ...trail.records import Certainty
 from . import discover
 from .lane import Lane, Tailed
 from .lifecycle import Lifecycle
 from .losses import gap_append
-from .reader import Context, MovedError, Reader
+from .reader import Context, MovedError
 from .settings import TailSettings
 from .tally import time_text
 from .wake import Watcher
@@ -45,9 +44,8 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Hashable, Sequence
 
     from ...events.classify import Rule
-    from ...intake import Append, Cursor, Intake
+    from ...intake import Append, Intake
     from ..base import BlockSeparator, ProblemReport, Sink, TimeOfDay
-    from .identity import Key
     from .reader import Step
 
 _LOG = logging.getLogger(__name__)
@@ -111,7 +109,7 @@ class FileSource:
         self._order = count()
         self._wake = asyncio.Event()
         self._open: OrderedDict[Tailed, None] = OrderedDict()
-        self._problems: dict[str, str] = {}
+        self._problems: dict[Tailed, tuple[str, str]] = {}
         self._failure: BaseException | None = None
         self._rescan_at = 0.0
         self._begun = False
@@ -173,9 +171,11 @@ class FileSource:
     async def submit(self, append: Append, tailed: Tailed | None = None) -> None:
         """Hand an append to the intake and note when it is durable."""
         durable = asyncio.ensure_future(_wait(await self._intake.submit(append)))
-        if tailed is not None:
-            tailed.pending += 1
-        durable.add_done_callback(lambda done: self._on_durable(done, tailed))
+        # Appends without records may wait for company; a file must not wait for them.
+        counted = tailed if append.records else None
+        if counted is not None:
+            counted.pending += 1
+        durable.add_done_callback(lambda done: self._on_durable(done, counted))
 
     def ready(self, lane: Lane) -> None:
         """Put a lane in line for a turn."""
@@ -234,11 +234,9 @@ class FileSource:
     async def _read(self, tailed: Tailed) -> _Turn:
         """Ask one file for a block, and do what comes of it."""
         now = self._now()
-        if tailed.resting:
-            if not tailed.parked and now >= tailed.linger_until:
-                await self._life.expire(tailed)
-            return _Turn.AT_END
-        if tailed.retry_at > now:
+        if tailed.resting and not tailed.parked and now >= tailed.linger_until:
+            await self._life.expire(tailed)
+        if tailed.resting or tailed.retry_at > now:
             return _Turn.AT_END
         if tailed.pending >= self._settings.in_flight:
             return _Turn.BUSY
@@ -249,16 +247,18 @@ class FileSource:
             step = await self.hop(partial(tailed.reader.step, final=final))
         except (MovedError, FileNotFoundError):
             await self._life.moved(tailed)
+            self._cure(tailed)
             return _Turn.MOVED
         except OSError as error:
             self._report(tailed, error)
             return _Turn.AT_END
         self._note_open(tailed)
         self._cure(tailed)
-        if step.changed is not None:
-            await self._life.changed(tailed, step.changed)
-            return _Turn.MOVED
-        return await self._take(tailed, step, final=final)
+        tailed.retry_seconds = tailed.retry_at = 0.0
+        if step.changed is None:
+            return await self._take(tailed, step, final=final)
+        await self._life.changed(tailed, step.changed)
+        return _Turn.MOVED
 
     async def _take(self, tailed: Tailed, step: Step, *, final: bool) -> _Turn:
         """Submit what a step gave, and see whether the file is at its end for good."""
@@ -310,19 +310,19 @@ class FileSource:
         tailed.woken = True
         self.release(tailed)
         self._at(tailed.retry_at, tailed.lane)
-        text = error.strerror or str(error)
-        path = tailed.reader.path
-        if self._problems.get(path) != text:
-            self._problems[path] = text
-            _LOG.warning("%s cannot be read: %s", path, text)
+        problem = (tailed.reader.path, error.strerror or str(error))
+        if self._problems.get(tailed) != problem:
+            self._cure(tailed)
+            self._problems[tailed] = problem
+            _LOG.warning("%s cannot be read: %s", *problem)
             if self._problem is not None:
-                self._problem(path, text)
+                self._problem(*problem)
 
     def _cure(self, tailed: Tailed) -> None:
-        if tailed.retry_seconds:
-            tailed.retry_seconds = tailed.retry_at = 0.0
-            if self._problems.pop(tailed.reader.path, None) is not None and self._problem is not None:
-                self._problem(tailed.reader.path, None)
+        """Note that a file can be read again, or need not be any more."""
+        problem = self._problems.pop(tailed, None)
+        if problem is not None and self._problem is not None:
+            self._problem(problem[0], None)
 
     def _at(self, when: float, lane: Lane) -> None:
         heapq.heappush(self._timers, (when, next(self._order), lane))

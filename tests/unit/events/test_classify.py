@@ -41,6 +41,8 @@ UNTAGGED = [
     b'{"stream":"stdout","log":"audit"}',
     b'{"a":{"stream":"audit"}}',
     b'[{"stream":"audit"}]',
+    b'{"a":{"stream":"audit"},"s":"raw\ttab"}',
+    b'{"a":{"stream":"audit"},"n":NaN,"m":1e999}',
     b'{"stream":"Audit"}',
     b'{"Stream":"audit"}',
     b'{"stream":["audit"]}',
@@ -78,7 +80,7 @@ def test_candidates_name_every_audit_line_once_and_in_order(end: bytes) -> None:
 
 
 def test_a_key_and_its_value_on_different_lines_are_no_tag() -> None:
-    assert FieldRule().candidates(b'{"stream":\n"audit"}\n') == []
+    assert FieldRule().candidates(b'{"stream":\n"audit"}\n{"stream"\n:"audit"}\n') == []
 
 
 def test_html_escapes_do_not_slow_the_search_down_to_single_lines() -> None:

@@ -32,7 +32,10 @@ def test_top_level_pairs_keep_duplicates_and_order() -> None:
     assert top_level_pairs(b'{"a":"1","b":{"a":"x"},"a":"2"}') == [("a", "1"), ("b", [("a", "x")]), ("a", "2")]
 
 
-@pytest.mark.parametrize(("line", "pairs"), [(b"[]", []), (b"5", []), (b"", None), (b"{", None), (b'"\xff"', None), (b"[" * 300, None)])
+@pytest.mark.parametrize(
+    ("line", "pairs"),
+    [(b"[]", []), (b"5", []), (b"", None), (b"{", None), (b'"\xff"', None), (b"[" * 300, None), (b"[" * 250 + b"]" * 250, None)],
+)
 def test_what_is_no_object_has_no_pairs_and_what_is_no_json_no_answer(line: bytes, pairs: list[object] | None) -> None:
     assert top_level_pairs(line) == pairs
 

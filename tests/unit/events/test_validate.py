@@ -181,11 +181,32 @@ def test_no_lines_have_an_empty_judgement(validator: Validator) -> None:
     assert (summary.accepted, summary.rejected, summary.occurred_min, summary.outcomes) == (0, {}, None, {})
 
 
-def test_a_null_does_not_condemn_later_events_of_the_same_shape(validator: Validator) -> None:
-    null = line(action="role.grant", context={"granted_role": None, "approval": {"id": "A-1"}})
-    assert set(validator.judge_lines([null, GOOD_GRANT, null]).rejected) == {0, 2}
+NULL_GRANT = line(action="role.grant", context={"granted_role": None, "approval": {"id": "A-1"}})
+
+
+def test_a_null_is_seen_in_a_shape_that_was_fine_before(validator: Validator) -> None:
+    assert validator.judge_lines([GOOD_GRANT] * 2).accepted == 2
+    assert set(validator.judge_lines([GOOD_GRANT, NULL_GRANT]).rejected) == {1}
+
+
+def test_a_null_does_not_send_later_events_of_the_same_shape_to_the_slow_tier(
+    validator: Validator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert set(validator.judge_lines([NULL_GRANT, GOOD_GRANT, NULL_GRANT]).rejected) == {0, 2}
+    monkeypatch.setattr(validator, "judge_line", lambda each: pytest.fail(f"judged alone: {each!r}"))
     assert validator.judge_lines([GOOD_GRANT] * 5).accepted == 5
-    assert set(validator.judge_lines([GOOD_GRANT, null]).rejected) == {1}
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["as it is", "spaced", "other order", "no context", "null session", "+00:00", "one level", "escapes", "carriage return", "floats"],
+)
+def test_what_services_commonly_write_is_proven_without_the_slow_tier(
+    validator: Validator, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.setattr(validator, "judge_line", lambda each: pytest.fail(f"judged alone: {each!r}"))
+    common = ACCEPTED[name].replace(b'"a":1e5,', b"").replace(b',"c":1.5,"d":1e-400', b"")
+    assert validator.judge_lines([common] * 3).accepted == 3
 
 
 def test_more_shapes_than_are_remembered_are_judged_all_the_same(validator: Validator) -> None:

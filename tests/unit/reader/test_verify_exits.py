@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import orjson
 import pytest
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-def run(tmp_path: Path, objects: dict[str, bytes], trust: str, *options: str) -> tuple[int, dict]:
+def run(tmp_path: Path, objects: dict[str, bytes], trust: str, *options: str) -> tuple[int, dict[str, Any]]:
     write_store(objects, tmp_path / "store")
     (tmp_path / "store").mkdir(exist_ok=True)
     (tmp_path / "trust").write_text(trust)
@@ -28,7 +28,7 @@ def run(tmp_path: Path, objects: dict[str, bytes], trust: str, *options: str) ->
     return result.exit_code, report
 
 
-def codes(report: dict) -> set[str]:
+def codes(report: dict[str, Any]) -> set[str]:
     return {finding["code"] for finding in report["findings"]}
 
 

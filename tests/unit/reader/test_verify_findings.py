@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 from hashlib import sha256
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import pytest
@@ -65,8 +65,8 @@ def with_bodies(bodies: list[bytes], counts: dict[str, int], **arguments) -> Rep
         observability=0,
         quarantined=0,
     )
-    arguments = {"window": window, "sources": (progress,)} | arguments
-    trail.seal(ManifestReason.AGE, after_seconds=5, bodies=bodies, counts=counts, **arguments)
+    fields: dict[str, Any] = {"window": window, "sources": (progress,)} | arguments
+    trail.seal(ManifestReason.AGE, after_seconds=5, bodies=bodies, counts=counts, **fields)
     trail.stop()
     return check(trail)
 

@@ -258,7 +258,8 @@ async def test_a_rolled_back_file_is_read_again_from_the_newest_mark_that_fits(b
     mark = bench.intake.all_cursors()[0].anchors[1].offset
     await bench.stop()
     os.truncate(bench.path, mark + 10)
-    bench.write(text="\n", audit=1)
+    bench.write(text="\n")
+    bench.write(audit=1)
     await bench.drain()
     gap = bench.gaps()[0]
     assert (gap["cause"], str(mark) in gap["detail"]) == ("rolled_back", True)
@@ -317,3 +318,19 @@ async def test_patterns_that_match_rotated_names_read_every_file_once(tmp_path: 
 
 async def test_a_rule_is_asked_only_about_over_long_lines():
     assert FieldRule().is_audit(b'{"stream":"audit","x":"' + b"y" * 100)
+
+
+async def test_an_empty_file_seen_once_is_found_after_it_was_filled_and_rotated_while_the_agent_was_down(bench: Bench):
+    bench.write(audit=1)
+    await bench.drain()
+    turn(bench.path)
+    bench.path.touch()
+    await bench.drain()
+    await bench.stop()
+    assert [cursor.offset for cursor in bench.intake.cursors("app")] == [0]
+    bench.write(audit=2)
+    turn(bench.path)
+    bench.write(audit=1)
+    await bench.drain()
+    assert bench.ids() == bench.written
+    assert bench.gaps() == []

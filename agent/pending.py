@@ -1,0 +1,88 @@
+"""The batch that is being built, and a sealed one turned back into blocks.
+
+Invariants: a pending batch holds whole blocks in the spool's order; what it counts is exactly what its blocks say. `unsealed`
+is the inverse of the cut but for the numbers: the same bodies in the same order, the same progress.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from .spool.database import ROW_OVERHEAD_BYTES
+from .spool.rows import BlockMeta, join_progress
+from .trail.batch import BatchBuilder, read_data
+from .trail.manifest import Window
+from .trail.records import strip_seq
+from .trail.seal import parse_seal
+
+if TYPE_CHECKING:
+    from .spool import Block, QueuedBatch
+    from .trail.manifest import SourceProgress
+    from .trail.merkle import Frontier
+
+
+class Pending:
+    """Gather what the batch being built holds and accounts for."""
+
+    def __init__(self, frontier: Frontier) -> None:
+        """Begin behind the tree's present leaves."""
+        self.builder = BatchBuilder(frontier)
+        self.metas: list[BlockMeta] = []
+        self.progress: dict[tuple[str, str | None], SourceProgress] = {}
+        self.through: int | None = None
+        self.held_bytes = 0
+        self.first_record_at: float | None = None
+
+    def note(self, block: Block, now: float) -> None:
+        """Count a block whose bodies were added to the builder."""
+        self.through = block.id
+        self.held_bytes += len(block.bodies) + ROW_OVERHEAD_BYTES
+        self.metas.append(msgspec.structs.replace(block.meta, progress=()))
+        for step in block.meta.progress:
+            key = (step.id, step.file_id)
+            before = self.progress.get(key)
+            self.progress[key] = step if before is None else join_progress(before, step)
+        if block.meta.records and self.first_record_at is None:
+            self.first_record_at = now
+
+    def total(self, field: str) -> int:
+        """Sum one count over the blocks."""
+        return sum(getattr(meta, field) for meta in self.metas)
+
+    def window(self) -> Window | None:
+        """Return the times of the records; None without records."""
+        with_records = [m for m in self.metas if m.records]
+        if not with_records:
+            return None
+        return Window(
+            occurred_min=min((m.occurred_min for m in with_records if m.occurred_min), default=None),
+            occurred_max=max((m.occurred_max for m in with_records if m.occurred_max), default=None),
+            observed_min=min(m.observed_min for m in with_records),
+            observed_max=max(m.observed_max for m in with_records),
+        )
+
+
+def unsealed(queued: QueuedBatch) -> tuple[BlockMeta, bytes]:
+    """Turn a sealed batch back into a block: the same bodies, without their numbers, and the same progress."""
+    manifest = parse_seal(queued.batch.seal).manifest
+    bodies = b""
+    if queued.batch.data is not None and manifest.data is not None:
+        lines = read_data(queued.batch.data, manifest.data.raw_bytes)
+        bodies = b"".join(strip_seq(line)[1] + b"\n" for line in lines)
+    window = manifest.window
+    observed = manifest.sealed_at
+    meta = BlockMeta(
+        observed_min=observed if window is None else window.observed_min,
+        observed_max=observed if window is None else window.observed_max,
+        records=manifest.records.count,
+        events=manifest.records.events,
+        quarantined=manifest.records.quarantined,
+        gaps=manifest.records.gaps,
+        bytes_lost=queued.batch.bytes_lost,
+        occurred_min=None if window is None else window.occurred_min,
+        occurred_max=None if window is None else window.occurred_max,
+        progress=manifest.sources,
+    )
+    return meta, bodies

@@ -1,0 +1,107 @@
+"""One contract, run over every reader; and what only a folder can do."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+import pytest
+
+from agent.errors import ConfigError, NotVerifiedError
+from agent.reader.fetch import DirectoryReader, MemoryReader, StoreReader, open_store
+from agent.trail.layout import seal_key
+from tests.support.trail_factory import TrailFactory, sample_trail, write_store
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+
+@pytest.fixture(params=["directory", "memory"])
+def make(request, tmp_path) -> Callable[[dict[str, bytes]], StoreReader]:
+    if request.param == "memory":
+        return MemoryReader
+    tmp_path.joinpath("store").mkdir()
+    return lambda objects: DirectoryReader(write_store(objects, tmp_path / "store"))
+
+
+@pytest.fixture
+def trail() -> TrailFactory:
+    return sample_trail()
+
+
+class TestContract:
+    def test_origins_are_sorted_and_each_has_a_seal(self, make, trail):
+        other = sample_trail(seed=b"0", namespace="a")
+        store = make(trail.objects | other.objects | {"trails/no/origin/at/all/x": b"", "trails/demo/payments/x/web/y": b""})
+        assert list(store.origins()) == sorted([trail.origin, other.origin], key=str)
+
+    def test_seals_ascend_and_show_holes(self, make, trail):
+        assert list(make(trail.objects).seals(trail.origin)) == list(range(8))
+        assert make(trail.objects).seal_count(trail.origin) == 8
+
+    def test_seals_with_a_hole_ascend_too(self, make, trail):
+        del trail.objects[seal_key(trail.origin, 0)]
+        del trail.objects[seal_key(trail.origin, 4)]
+        assert list(make(trail.objects).seals(trail.origin)) == [1, 2, 3, 5, 6, 7]
+
+    def test_all_objects_are_listed_with_their_sizes(self, make, trail):
+        listed = {info.key: info.size for info in make(trail.objects).objects("")}
+        assert listed == {key: len(raw) for key, raw in trail.objects.items()}
+
+    def test_a_prefix_narrows_the_listing(self, make, trail):
+        assert all(info.key.startswith("records/") for info in make(trail.objects).objects("records"))
+
+    def test_what_is_read_is_exact_and_what_is_absent_is_none(self, make, trail):
+        store = make(trail.objects)
+        key = seal_key(trail.origin, 1)
+        assert store.read(key, 1 << 20) == trail.objects[key]
+        assert store.read(seal_key(trail.origin, 99), 1 << 20) is None
+
+    def test_nothing_is_read_beyond_the_limit(self, make, trail):
+        with pytest.raises(NotVerifiedError, match="reads no more than 10"):
+            make(trail.objects).read(seal_key(trail.origin, 1), 10)
+
+    def test_an_empty_store_has_nothing(self, make, trail):
+        store = make({})
+        assert (list(store.origins()), list(store.objects("")), store.seal_count(trail.origin)) == ([], [], 0)
+
+
+class TestDirectory:
+    def test_the_private_folder_of_temporary_files_is_skipped(self, tmp_path):
+        write_store({".incoming/x": b"half"}, tmp_path)
+        assert list(DirectoryReader(tmp_path).objects("")) == []
+
+    def test_a_link_is_listed_but_never_followed(self, tmp_path):
+        (tmp_path / "secret").write_bytes(b"outside")
+        root = tmp_path / "store"
+        root.mkdir()
+        (root / "link").symlink_to(tmp_path / "secret")
+        store = DirectoryReader(root)
+        assert [info.key for info in store.objects("")] == ["link"]
+        assert store.read("link", 100) is None
+
+    def test_a_fifo_does_not_make_a_reader_wait(self, tmp_path):
+        os.mkfifo(tmp_path / "pipe")
+        assert DirectoryReader(tmp_path).read("pipe", 100) is None
+
+    def test_a_folder_where_an_object_belongs_is_no_object(self, tmp_path):
+        (tmp_path / "object").mkdir()
+        assert DirectoryReader(tmp_path).read("object", 100) is None
+
+
+class TestOpenStore:
+    def test_a_path_and_a_file_url_name_the_same_folder(self, tmp_path):
+        folder: Path = tmp_path / "with space"
+        folder.mkdir()
+        for where in (str(folder), folder.as_uri(), f"file://localhost{folder}".replace(" ", "%20")):
+            assert open_store(where).name == str(folder)
+
+    @pytest.mark.parametrize("where", ["s3://bucket/x", "https://gateway.example", "file://elsewhere/x"])
+    def test_other_urls_are_refused_with_what_is_possible(self, where):
+        with pytest.raises(ConfigError, match="directory stores only"):
+            open_store(where)
+
+    def test_a_missing_folder_is_not_verified(self, tmp_path):
+        with pytest.raises(NotVerifiedError, match="not a folder"):
+            open_store(str(tmp_path / "nowhere"))

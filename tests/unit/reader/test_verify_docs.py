@@ -1,0 +1,53 @@
+"""docs/verify.md and the code name the same findings, options and JSON keys."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from agent.reader.cli import verify_command
+from agent.reader.fetch import MemoryReader
+from agent.reader.findings import EXPLANATIONS, Code
+from agent.reader.report import as_json
+from agent.reader.verify import Options, verify_store
+from tests.support.trail_factory import sample_trail
+
+TEXT = (Path(__file__).parents[3] / "docs" / "verify.md").read_text("utf-8")
+
+
+def section(title: str) -> str:
+    return TEXT.split(f"\n## {title}\n")[1].split("\n## ")[0]
+
+
+def test_every_code_is_documented_with_its_exit_and_meaning_and_no_other():
+    rows = re.findall(r"^\| `([a-z_]+)` \| (\w+) \| (.+) \|$", section("The findings"), re.MULTILINE)
+    written = {code: (exit_code, meaning) for code, exit_code, meaning in rows}
+    assert written == {code.value: (str(code.severity.exit_code or "notice"), EXPLANATIONS[code].meaning) for code in Code}
+    assert len(rows) == len(Code)
+
+
+def test_every_option_is_documented_and_no_other():
+    written = set(re.findall(r"^\| `(--[a-z]+)", section("Options"), re.MULTILINE))
+    options = {name for parameter in verify_command.params for name in parameter.opts if name.startswith("--")}
+    assert written == options
+
+
+def test_every_json_key_is_documented_and_no_other():
+    trail = sample_trail()
+    document = as_json(verify_store(MemoryReader(trail.objects), Options(), now=trail.now))
+    keys = set(document) | set(document["trails"][0]) | set(document["findings"][0])
+    table = section("JSON").partition("|---|---|\n")[2]
+    values = {
+        "open",
+        "stopped",
+        "closed",
+        "continued",
+        "unknown",
+        "intact",
+        "incomplete",
+        "not verified",
+        "tampered",
+        "unanchored",
+        "notice",
+    }
+    assert {word.removesuffix("[]") for word in re.findall(r"`([a-z_ \[\]]+)`", table)} - values == keys
