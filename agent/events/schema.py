@@ -6,6 +6,7 @@ bound the context, for the fast tier.
 
 Invariants: no field is added, renamed or made required without a new format version; unknown top-level fields are refused,
 so that no reader meets a field it does not know; every string that names a thing is non-empty and bounded.
+Events opt out of cyclic garbage collection: what was read from JSON holds no cycles.
 This module must not know how a line is classified or which actions exist.
 """
 
@@ -68,7 +69,7 @@ class Target(Struct, frozen=True, forbid_unknown_fields=True, gc=False):
     id: Name
 
 
-class Event(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+class Event(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, gc=False):
     """Hold one audit event, as the service states it.
 
     Attributes:
@@ -90,11 +91,11 @@ class Event(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     context: dict[str, object] = {}
 
 
-class _FlatEvent(Event, frozen=True, forbid_unknown_fields=True, kw_only=True):
+class _FlatEvent(Event, frozen=True, forbid_unknown_fields=True, kw_only=True, gc=False):
     context: _FlatContext = {}  # type: ignore[assignment]
 
 
-class _NestedEvent(Event, frozen=True, forbid_unknown_fields=True, kw_only=True):
+class _NestedEvent(Event, frozen=True, forbid_unknown_fields=True, kw_only=True, gc=False):
     context: _NestedContext = {}  # type: ignore[assignment]
 
 
@@ -133,7 +134,7 @@ def _with_tag(base: type[Event], tag: tuple[str, str] | None) -> type[Event]:
     literal = Literal[value]  # type: ignore[valid-type]
     field: tuple[str, object] | tuple[str, object, object] = ("tag", literal) if tag else ("tag", literal, value)
     return msgspec.defstruct(  # type: ignore[return-value]
-        base.__name__, [field], bases=(base,), rename={"tag": name}, frozen=True, forbid_unknown_fields=True, kw_only=True
+        base.__name__, [field], bases=(base,), rename={"tag": name}, frozen=True, forbid_unknown_fields=True, kw_only=True, gc=False
     )
 
 

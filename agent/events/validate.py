@@ -4,9 +4,9 @@ Two tiers with one meaning. `Validator.judge_line` is exact and names the reason
 once and accepts without further ado those that are plainly fine; whatever it cannot prove goes to `judge_line`.
 
 What the fast tier proves, for a group of lines: each decodes alone (orjson: strict UTF-8, no lone surrogates, no NaN);
-writing the decoded objects again gives the same bytes, but for white space and needless escapes, so no key was swallowed as a duplicate and
-no number lost its value; no NUL was escaped; and one conversion to the flat event type bounds fields, integers
-and nesting. Then one look per *shape* (action and key names) settles required context and keys that differ by case.
+writing the decoded objects again gives the same bytes, but for white space and needless escapes, so no key was swallowed
+as a duplicate and no number lost its value; no NUL was escaped; and one conversion to a bounded event type limits fields,
+integers and nesting. Then one look per *shape* (action and key names) settles required context and keys that differ by case.
 
 Invariants: the fast tier never accepts what the exact tier rejects; no bytes raise an exception; the work per line is
 bounded however hostile the block. This module must not decide what is an audit line.
@@ -180,7 +180,7 @@ class Validator:
             tally.rejected[index] = verdict
             return
         entry = self._catalog.entry(verdict.action)
-        tally.outcomes[entry.category if entry else UNCATALOGUED, verdict.outcome] += 1
+        tally.outcomes[entry.category.value if entry else UNCATALOGUED, verdict.outcome] += 1
         tally.times.append(verdict.occurred_at)
         tally.accepted += 1
 
@@ -247,7 +247,7 @@ class Validator:
             entry = self._catalog.entry(event.action)
             missing = entry is not None and entry.missing_context(event.context) is not None
             shape = found[key] = _Shape(
-                entry.category if entry else UNCATALOGUED, entry, doubtful=missing or _folds_together(event.context)
+                entry.category.value if entry else UNCATALOGUED, entry, doubtful=missing or _folds_together(event.context)
             )
             # A null may be all that is missing; other events of the same shape must not suffer for it.
             if not (missing and group.nulls) and len(repr(key)) <= _SHAPE_CHARS_KEPT:

@@ -47,6 +47,7 @@ class Account:
         """
         self.offsets: dict[str, int] = dict(carried or {})
         self._starts_known = carried is not None
+        self._rolled_back: set[str] = set()
         self._last: Manifest | None = None
         self._totals_known = True
         self._totals = dict.fromkeys((*_SUMMED, "bytes_lost"), 0)
@@ -72,6 +73,8 @@ class Account:
         if manifest.reason is ManifestReason.HEARTBEAT and manifest.records.count:
             report(Code.REASON_WRONG, f"a heartbeat with {manifest.records.count} records")
         self._check_totals(manifest, report)
+        # A file that was rolled back is read again as another file, from the newest byte that is still what it was.
+        self._rolled_back.update(gap.source for gap in gaps if gap.cause is GapCause.ROLLED_BACK)
         for source in manifest.sources:
             self._check_offsets(source, gaps, report)
         self._last = manifest
@@ -126,7 +129,8 @@ class Account:
         file_id, begin, end = source.file_id, source.from_offset, source.to_offset
         if file_id is None or begin is None or end is None:
             return
-        expected = self.offsets.get(file_id, 0 if self._starts_known else begin)
+        known_start = self._starts_known and source.id not in self._rolled_back
+        expected = self.offsets.get(file_id, 0 if known_start else begin)
         name = f"{source.id} ({source.path})" if source.path else source.id
         about = [gap for gap in gaps if gap.file_id == file_id or (gap.file_id is None and gap.source == source.id)]
         if end < begin or (begin < expected and all(gap.cause is not GapCause.ROLLED_BACK for gap in about)):

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 from ..errors import FormatError, NotVerifiedError, ProofError
 from ..trail.layout import seal_key
-from ..trail.merkle import Frontier, leaf_hash, verify_inclusion
+from ..trail.merkle import EMPTY_ROOT, Frontier, leaf_hash, verify_inclusion
 from ..trail.note import VerifierKey, open_note
 from ..trail.seal import parse_seal
 from .account import Account
@@ -101,7 +101,7 @@ class TrailChecker:
     Attributes:
         tally: What was counted.
         account: The books.
-        links: Of the sizes asked for, those that were met, with what was there.
+        links: Of the sizes asked for, those that were met, with what was there; every trail begins with the empty tree.
     """
 
     def __init__(
@@ -131,7 +131,7 @@ class TrailChecker:
         self.origin = origin
         self.tally = Tally()
         self.account = Account(carried)
-        self.links: dict[int, Met] = {}
+        self.links: dict[int, Met] = {0: Met(EMPTY_ROOT, {})}
         self._store, self._log = store, log
         self._trusted, self._wanted = trusted, wanted_sizes
         self._mark, self._advance = mark, advance
@@ -212,8 +212,11 @@ class TrailChecker:
             self.lose(manifest.batch + 1)
             return
         gaps = contents.gaps if contents else ()
+        batch, sealed_under = self._now
+        self._now = (batch, manifest.data.key if manifest.data else sealed_under)
         for gap in gaps:
             self._report_gap(gap)
+        self._now = (batch, sealed_under)
         self.account.check(manifest, gaps, self.report)
         self._count(manifest, checkpoint)
         self._place = _Place(manifest.batch + 1, recomputed or seal.frontier(), sha256(seal.raw).hexdigest())

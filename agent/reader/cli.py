@@ -50,7 +50,8 @@ Exit codes (the worst wins, in the order 10, 12, 11):
 _TRUST_HELP = """Print trust-file lines for the keys found in STORE.
 
 Nothing is verified: each line is what somebody would have to believe. Compare every fingerprint with the owner of the
-service (on the agent's machine `trailseal status` shows it) before you pass the file to `trailseal verify --trust`.
+service before you pass the file to `trailseal verify --trust`. A service with an enrolment key needs one line for all its
+epochs: see docs/verify.md.
 
 \b
 Example:

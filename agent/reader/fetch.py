@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 from urllib.parse import unquote, urlsplit
 
 from ..errors import ConfigError, FormatError, NotVerifiedError
-from ..trail.layout import Origin, parse_seal_key, seal_key
+from ..trail.layout import Origin, parse_seal_key
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -62,10 +62,6 @@ class StoreReader(Protocol):
 
     def seals(self, origin: Origin) -> Iterator[int]:
         """Yield the numbers of the batches of which a seal is listed, ascending."""
-        ...
-
-    def seal_count(self, origin: Origin) -> int:
-        """Return how many seals of the trail are listed."""
         ...
 
     def objects(self, prefix: str) -> Iterator[ObjectInfo]:
@@ -156,10 +152,6 @@ class DirectoryReader:
             return iter(range(count))
         return iter(sorted(array("Q", self._seal_numbers(origin))))
 
-    def seal_count(self, origin: Origin) -> int:
-        """Return the number of seals; see `StoreReader`."""
-        return _numbers(self._seal_numbers(origin))[0]
-
     def objects(self, prefix: str) -> Iterator[ObjectInfo]:
         """Yield the objects; see `StoreReader`."""
         folders = [prefix]
@@ -239,10 +231,6 @@ class MemoryReader:
     def seals(self, origin: Origin) -> Iterator[int]:
         """Yield the batches' numbers; see `StoreReader`."""
         return iter(sorted(batch for owner, batch in self._seals() if owner == origin))
-
-    def seal_count(self, origin: Origin) -> int:
-        """Return the number of seals; see `StoreReader`."""
-        return sum(seal_key(owner, batch) in self.contents for owner, batch in self._seals() if owner == origin)
 
     def objects(self, prefix: str) -> Iterator[ObjectInfo]:
         """Yield the objects; see `StoreReader`."""

@@ -16,7 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 from .findings import Code, Severity
-from .verify import ASSURANCE, ASSURANCE_MEANING
+from .verify import ASSURANCE, ASSURANCE_MEANING, shown_age
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -41,16 +41,6 @@ _MAX_SHOWN_OF_A_KIND: Final = 5
 def printable(text: str) -> str:
     """Return a text with control, format and undecodable characters as backslash escapes."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape", "backslashreplace").decode() for c in text)
-
-
-def age(seconds: float | None) -> str:
-    """Return an age for a person: seconds, minutes, hours or days."""
-    if seconds is None:
-        return "unknown"
-    for unit, length in (("d", 86400), ("h", 3600), ("min", 60)):
-        if abs(seconds) >= 2 * length:
-            return f"{seconds / length:.0f} {unit}"
-    return f"{seconds:.0f} s"
 
 
 def render(report: Report, console: Console) -> None:
@@ -120,7 +110,8 @@ def _details(trail: TrailReport) -> str:
             "trusted" if tally.trusted_by == tally.key else f"enrolled by {tally.trusted_by.name}" if tally.trusted_by else "not trusted"
         )
         key = f"{tally.key.key_id.hex()}, {vouched}"
-    head = f"head {age(trail.head_age_seconds)} old" if tally.head else "no readable head"
+    age = trail.head_age_seconds
+    head = "no readable head" if age is None else f"head {shown_age(age)} old"
     return f"  {first} to {last}\n  epoch …{trail.origin.epoch[-8:]} · {trail.state}, {head} · key {printable(key)}"
 
 

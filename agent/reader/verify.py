@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import secrets
 from dataclasses import dataclass, field
-from datetime import timedelta
 from functools import partial
 from itertools import groupby
 from typing import TYPE_CHECKING, Final
@@ -25,7 +24,7 @@ from .trustfile import TrustFile, fingerprint, matches_origin
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
-    from datetime import datetime
+    from datetime import datetime, timedelta
 
     from ..trail.layout import Origin
     from ..trail.manifest import Manifest
@@ -197,16 +196,14 @@ class _Verification:
 
     def _check_head(self, origin: Origin, head: Manifest, age: float, state: str) -> None:
         live = HEARTBEATS * head.agent.heartbeat_seconds
-        since = f"batch {head.batch} ({head.reason.value}) is {_shown(age)} old"
+        since = f"the head ({head.reason.value}) is {shown_age(age)} old"
         if state == "open" and age < -live:
-            self._add(
-                Code.HEAD_IN_FUTURE, f"batch {head.batch} is dated {head.sealed_at}, {_shown(-age)} ahead of this clock", origin, head.batch
-            )
+            self._add(Code.HEAD_IN_FUTURE, f"the head is dated {head.sealed_at}, {shown_age(-age)} ahead of this clock", origin, head.batch)
         elif state == "open" and age > live:
-            self._add(Code.UNCLOSED, f"{since}; a live trail's is at most {_shown(live)}", origin, head.batch)
+            self._add(Code.UNCLOSED, f"{since}; a live trail's is at most {shown_age(live)}", origin, head.batch)
         fresh = self.options.fresh
         if fresh is not None and state in ("open", "stopped") and age > fresh.total_seconds():
-            self._add(Code.NOT_FRESH, f"{since}; --fresh allows {_shown(fresh.total_seconds())}", origin, head.batch)
+            self._add(Code.NOT_FRESH, f"{since}; --fresh allows {shown_age(fresh.total_seconds())}", origin, head.batch)
 
     def _check_leftovers(self) -> None:
         leftovers = Leftovers(
@@ -245,7 +242,7 @@ class _Verification:
         for trail in heads:
             age, allowed = trail.head_age_seconds or 0.0, entry.max_silence.total_seconds()
             if trail.state != "closed" and age > allowed:
-                message = f"the head is {_shown(age)} old; line {entry.line} allows {_shown(allowed)}"
+                message = f"the head is {shown_age(age)} old; line {entry.line} allows {shown_age(allowed)}"
                 self._add(Code.NOT_FRESH, message, trail.origin)
 
 
@@ -269,8 +266,12 @@ def _settled(trail: TrailReport, log: FindingLog) -> TrailReport:
     return TrailReport(trail.origin, trail.tally, log.worst_of(str(trail.origin)), trail.head_age_seconds, trail.state)
 
 
-def _shown(seconds: float) -> str:
-    return f"{seconds:.0f} s" if seconds < 600 else str(timedelta(seconds=round(seconds)))
+def shown_age(seconds: float) -> str:
+    """Return an age for a person: seconds, minutes, hours or days."""
+    for unit, length in (("d", 86400), ("h", 3600), ("min", 60)):
+        if abs(seconds) >= 2 * length:
+            return f"{seconds / length:.0f} {unit}"
+    return f"{seconds:.0f} s"
 
 
 def verify_store(

@@ -9,7 +9,8 @@ opens no file and parses no line; it must not import the worker's modules.
 
 from __future__ import annotations
 
-from .parent import Feed, Limits, supervise
+from .parent import supervise
 from .plan import become_parent, worker_command
+from .settings import Feed, Limits
 
 __all__ = ["Feed", "Limits", "become_parent", "supervise", "worker_command"]

@@ -12,19 +12,39 @@ The module does no input or output; it must not know about processes or clocks.
 from __future__ import annotations
 
 from collections import deque
+from typing import Final
 
 from .wire import MAX_DATA_BYTES, encode_data, encode_end, encode_gap
 
+_SPARE_BLOCKS: Final = 16
+
 
 class _Segment:
-    """Hold a run of bytes, or the place of bytes that were thrown away (`data` is None)."""
+    """Hold a run of bytes at the front of a block, or the place of bytes that were thrown away (`block` is None)."""
 
-    __slots__ = ("data", "end", "start")
+    __slots__ = ("block", "end", "first", "start")
 
-    def __init__(self, start: int, end: int, data: bytearray | None) -> None:
+    def __init__(self, start: int, end: int, block: bytearray | None) -> None:
         self.start = start
         self.end = end
-        self.data = data
+        self.block = block
+        self.first = 0
+
+    @property
+    def filled(self) -> int:
+        """Where in the block the bytes end."""
+        return self.first + self.end - self.start
+
+    def add(self, data: bytes | memoryview) -> None:
+        """Put bytes behind those it has; they must fit."""
+        assert self.block is not None  # noqa: S101 - the caller asked
+        self.block[self.filled : self.filled + len(data)] = data
+        self.end += len(data)
+
+    def view(self) -> memoryview:
+        """Return the bytes, without a copy; to be released before the block is used again."""
+        assert self.block is not None  # noqa: S101 - the caller asked
+        return memoryview(self.block)[self.first : self.filled]
 
 
 class Backlog:
@@ -52,6 +72,8 @@ class Backlog:
         self._sent: deque[_Segment] = deque()
         self._queued: deque[_Segment] = deque()
         self._end_framed = False
+        # Blocks of one size are used again: growing and shrinking ones would leave holes that double the memory.
+        self._spare: list[bytearray] = []
 
     @property
     def room(self) -> int:
@@ -67,13 +89,11 @@ class Backlog:
         """Keep the stream's next bytes, at most `room` of them."""
         while data:
             tail = self._queued[-1] if self._queued else None
-            if tail is None or tail.data is None or len(tail.data) >= MAX_DATA_BYTES:
-                tail = _Segment(self.end, self.end, bytearray())
+            if tail is None or tail.block is None or tail.filled >= MAX_DATA_BYTES:
+                tail = _Segment(self.end, self.end, self._spare.pop() if self._spare else bytearray(MAX_DATA_BYTES))
                 self._queued.append(tail)
-            assert tail.data is not None  # noqa: S101 - tells the type checker what the condition above says
-            part = data[: MAX_DATA_BYTES - len(tail.data)]
-            tail.data += part
-            tail.end += len(part)
+            part = data[: MAX_DATA_BYTES - tail.filled]
+            tail.add(part)
             self.end += len(part)
             self._held_bytes += len(part)
             data = data[len(part) :]
@@ -82,7 +102,7 @@ class Backlog:
         """Note that the stream's next `count` bytes were thrown away."""
         if count == 0:
             return
-        if self._queued and self._queued[-1].data is None:
+        if self._queued and self._queued[-1].block is None:
             self._queued[-1].end += count
         else:
             self._queued.append(_Segment(self.end, self.end + count, None))
@@ -95,11 +115,13 @@ class Backlog:
             return False
         while self._sent and self._sent[0].end <= offset:
             segment = self._sent.popleft()
-            self._held_bytes -= len(segment.data or b"")
+            if segment.block is not None:
+                self._held_bytes -= segment.end - segment.start
+                self._set_aside(segment.block)
         if self._sent and self._sent[0].start < offset:
             head = self._sent[0]
-            if head.data is not None:
-                del head.data[: offset - head.start]
+            if head.block is not None:
+                head.first += offset - head.start
                 self._held_bytes -= offset - head.start
             head.start = offset
         limit = self._sent[0].start if self._sent else self._queued[0].start if self._queued else self.end
@@ -114,18 +136,25 @@ class Backlog:
             self._end_framed = True
             return encode_end()
         segment = self._queued.popleft()
-        last = self._sent[-1] if self._sent else None
-        if segment.data is None:
+        if segment.block is None:
             self._sent.append(segment)
             return encode_gap(segment.start, segment.end)
-        frame = encode_data(segment.data)
-        # A service that writes line by line must not make a segment of every line it waits for.
-        if last is not None and last.data is not None and len(last.data) + len(segment.data) <= MAX_DATA_BYTES:
-            last.data += segment.data
-            last.end = segment.end
+        last = self._sent[-1] if self._sent else None
+        with segment.view() as view:
+            frame = encode_data(view)
+            # A service that writes line by line must not take a block for every line it waits for.
+            merged = last is not None and last.block is not None and last.filled + len(view) <= MAX_DATA_BYTES
+            if merged and last is not None:
+                last.add(view)
+        if merged:
+            self._set_aside(segment.block)
         else:
             self._sent.append(segment)
         return frame
+
+    def _set_aside(self, block: bytearray) -> None:
+        if len(self._spare) < _SPARE_BLOCKS:
+            self._spare.append(block)
 
     def rewind(self) -> None:
         """Begin again at the first unacknowledged byte, for a new worker."""

@@ -11,7 +11,8 @@ import os
 import sys
 from typing import TYPE_CHECKING, NoReturn
 
-from .parent import Feed, Limits, supervise
+from .parent import supervise
+from .settings import Feed, Limits
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

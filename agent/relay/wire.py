@@ -87,7 +87,7 @@ def encode_header(header: Header) -> bytes:
     return json.dumps(header._asdict(), separators=(",", ":")).encode() + b"\n"
 
 
-def encode_data(payload: bytes | bytearray) -> bytes:
+def encode_data(payload: bytes | memoryview) -> bytes:
     """Return a D frame around 1 to `MAX_DATA_BYTES` bytes."""
     return _PREFIX.pack(_DATA, len(payload)) + payload
 

@@ -74,7 +74,11 @@ class _Lost:
 
 
 class StreamSource:
-    """Read one inherited stream to its end; a `Source`."""
+    """Read one inherited stream to its end; a `Source`.
+
+    Attributes:
+        respawns: How often the parent had started a worker anew when it started this one.
+    """
 
     def __init__(
         self,
@@ -97,6 +101,7 @@ class StreamSource:
             clock: Tells when bytes were read.
             settings: The knobs; the defaults if None.
         """
+        self.respawns = 0
         self._stream = stream
         self._is_audit = is_audit
         self._intake = intake
@@ -135,6 +140,7 @@ class StreamSource:
             header = await link.header()
             if header is None:
                 return False
+            self.respawns = header.respawns
             if header.confirmed or not await self._open(header):
                 link.confirm()
                 return True
@@ -285,7 +291,7 @@ class StreamSource:
         """Submit what was tallied, then pass the rest on."""
         start, end = self._accounted, self._cutter.boundary
         if end > start:
-            if self._lost is not None and self._intake.has_room():
+            if self._lost is not None and self._intake.has_room(sum(map(len, tally.bodies))):
                 await self._settle_lost()
             self._accounted = end
             append = self._appends.of_tally(tally, start, end, observed_at)

@@ -279,6 +279,8 @@ class Database:
             The bytes that were freed, 0 while the batch stays.
         """
         with self._transaction() as db:
+            if db.execute("SELECT 1 FROM batches WHERE id = ?", (batch_id,)).fetchone() is None:
+                return 0  # Given up after a fork while the store was writing it: its records are in a new epoch already.
             db.execute("INSERT OR REPLACE INTO receipts (batch, store, at) VALUES (?, ?, ?)", (batch_id, store, at))
             done = Confirmed(origin=batch.origin, number=batch.number, size=batch.size, root=batch.root, sealed_at=batch.sealed_at, at=at)
             self._put_meta(db, f"confirmed:{store}", _encode(done))

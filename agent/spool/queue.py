@@ -75,6 +75,7 @@ class Spool:
         self._db: Database | None = None
         self._cursors: list[Cursor] = []
         self._pending: deque[tuple[Append, asyncio.Future[None]]] = deque()
+        self._newest: asyncio.Future[None] | None = None
         self._pending_bytes = 0
         self._with_records = 0
         self._hurry = False
@@ -163,6 +164,7 @@ class Spool:
             raise self._failure
         future = asyncio.get_running_loop().create_future()
         self._pending.append((append, future))
+        self._newest = future
         self._pending_bytes += size
         self._with_records += bool(append.records)
         self._work.set()
@@ -175,10 +177,11 @@ class Spool:
 
     async def flush(self) -> None:
         """Wait until everything accepted so far is durable."""
-        if self._pending:
-            self._hurry = True
-            self._work.set()
-            await asyncio.shield(self._pending[-1][1])
+        if self._newest is not None and not self._newest.done():
+            if self._pending:
+                self._hurry = True
+                self._work.set()
+            await asyncio.shield(self._newest)
 
     async def run(self) -> None:
         """Commit what is submitted, for ever; ends only by cancellation or a disk that cannot be trusted.

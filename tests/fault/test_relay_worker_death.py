@@ -7,7 +7,9 @@ import random
 import signal
 import subprocess
 import sys
+import textwrap
 import time
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -18,17 +20,25 @@ from tests.support.relay_worker import read_appends, read_records
 AUDIT_EVERY = 10
 
 
-def service(lines: int, *, pause_every: int = 0, last: str = "") -> list[str]:
+def service(lines: int, *, pause_every: int = 0, last: str = "", before_each: str = "") -> list[str]:
     """Return a command that prints numbered lines, every tenth of them audit."""
     code = f"""
 import sys, time
 for n in range({lines}):
+    if n % 10000 == 0:
+        sys.stdout.flush()
+{textwrap.indent(before_each, " " * 8)}
     sys.stdout.write('{{"stream":"audit","n":%d}}\\n' % n if n % {AUDIT_EVERY} == 0 else "GET /page/%d 200 %s\\n" % (n, "x" * 80))
     if {pause_every} and n % {pause_every} == 0:
         sys.stdout.flush(); time.sleep(0.01)
 sys.stdout.write({last!r})
 """
     return [sys.executable, "-c", code]
+
+
+def started_more_than(folder: Path, count: int) -> bool:
+    """Say whether more workers than that have started."""
+    return len(relay_parent.workers(folder)) > count
 
 
 def audit_numbers(folder: Path) -> list[int]:
@@ -48,22 +58,30 @@ def accounted(folder: Path) -> int:
     return sum(at.values())
 
 
+@pytest.mark.slow
 def test_nothing_is_lost_or_doubled_when_the_worker_is_killed_twenty_times(tmp_path: Path) -> None:
-    lines = 200_000
+    kills, lines = 20, 200_000
+    # A twentieth of the lines waits for each kill, so that every later worker has something to take.
+    gate = f"import os, time\nwhile not os.path.exists('{tmp_path}/kill.%d' % (n // {lines // kills})): time.sleep(0.005)\n"
     parent = relay_parent.start(
-        tmp_path, service(lines, pause_every=1000), backoff_min_seconds=0.01, backoff_max_seconds=0.05, grace_seconds=20.0
+        tmp_path, service(lines, before_each=gate), backoff_min_seconds=0.01, backoff_max_seconds=0.05, grace_seconds=20.0
     )
     dice = random.Random(7)
-    for killed in range(20):
-        relay_parent.until(lambda killed=killed: len(relay_parent.workers(tmp_path)) > killed)
-        time.sleep(dice.uniform(0.0, 0.12))
-        os.kill(relay_parent.workers(tmp_path)[-1], signal.SIGKILL)
-    _, log = parent.communicate(timeout=40)
+    try:
+        for killed in range(kills):
+            relay_parent.until(partial(started_more_than, tmp_path, killed))
+            time.sleep(dice.uniform(0.0, 0.1))
+            os.kill(relay_parent.workers(tmp_path)[-1], signal.SIGKILL)
+            (tmp_path / f"kill.{killed}").touch()
+        _, log = parent.communicate(timeout=40)
+    finally:
+        parent.kill()
+        parent.communicate()
     assert parent.returncode == 0, log
     assert audit_numbers(tmp_path) == list(range(0, lines, AUDIT_EVERY))
     assert not [record for record in read_records(tmp_path) if record["kind"] == "gap"]
     assert accounted(tmp_path) == len(subprocess.run(service(lines), capture_output=True, check=True).stdout)
-    assert log.count(b"the worker ended") == 20
+    assert log.count(b"the worker ended") == kills
 
 
 def test_a_worker_that_does_not_read_blocks_the_service_and_not_the_memory(tmp_path: Path) -> None:

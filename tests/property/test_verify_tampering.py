@@ -31,7 +31,7 @@ KEYS = sorted(STORE)
 SEALS = [key for key in KEYS if key.endswith(".seal")]
 NEWEST = {seal_key(trail.origin, trail.batch - 1) for trail in TRAILS}
 
-quick = settings(max_examples=150, deadline=None)
+quick = settings(max_examples=100, deadline=None)
 
 
 def severity(objects: dict[str, bytes]) -> Severity:
@@ -78,7 +78,7 @@ def test_any_seals_that_changed_places_are_found(order, count):
 @quick
 @given(st.sampled_from(KEYS), st.sampled_from(KEYS))
 def test_any_object_replaced_by_another_is_found(one, other):
-    assume(one != other)
+    assume(STORE[one] != STORE[other])
     assert severity(STORE | {one: STORE[other]}) is Severity.TAMPERED
 
 

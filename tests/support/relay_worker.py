@@ -58,7 +58,7 @@ class FileIntake:
         durable.set_result(None)
         return durable
 
-    def has_room(self) -> bool:
+    def has_room(self, size_bytes: int = 0) -> bool:
         return not self._full.exists()
 
     async def flush(self) -> None:

@@ -19,6 +19,7 @@ class Pipe:
     """A pipe whose two ends are closed by the test's end."""
 
     def __init__(self) -> None:
+        """Open both ends."""
         self.reading, self.writing = os.pipe()
         self._open = {self.reading, self.writing}
 

@@ -299,3 +299,33 @@ async def test_silence_is_sealed_as_a_heartbeat_and_quiet_progress_rides_on_it(t
     assert all(manifest.data is None and manifest.records.count == 0 for manifest in beats)
     moved = [source for seal in trail for source in seal.manifest.sources]
     assert [(s.from_offset, s.to_offset, s.observability) for s in moved] == [(0, 1000, 3)]
+
+
+async def test_flush_waits_for_a_commit_that_is_under_way(tmp_path: Path) -> None:
+    async with rig(tmp_path / "s", [MemoryStore()]) as r:
+        durable = await r.spool.submit(append_of(0, 1))
+        # Let the committer take it out of the queue; it is on its way to the disk and not durable yet.
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        await r.spool.flush()
+        assert asyncio.ensure_future(durable).done()
+        assert r.spool.appended_bytes > 0
+
+
+async def test_a_receipt_for_a_batch_that_was_given_up_changes_nothing(tmp_path: Path) -> None:
+    store = FlakyStore()
+    store.down = True
+    async with rig(tmp_path / "s", [store]) as r:
+        await (await r.spool.submit(append_of(0, 1)))
+        await r.sealer.finish(close=False)
+        late = await r.spool.next_batch(0)
+        assert late is not None
+        await r.sealer.fork(late.batch.origin, None, [store.id])
+        held = r.spool.held_bytes
+        await r.spool.receipt(late, store.id, "2026-01-08T14:33:00Z", [store.id], [])
+        assert r.spool.held_bytes == held
+        store.down = False
+        await r.end()
+        assert r.spool.held_bytes == 0
+    trails = seals(store)
+    assert [event_ids(store, trail) for trail in trails.values()] == [["e-000000"]]

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Final
 from .handle import GZIP_SUFFIX
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from .identity import Key
 
@@ -157,8 +157,3 @@ def _age(path: str, one: Found) -> tuple[int, int, str]:
         return one.modified_ns, 1, ""
     number = -int(word) if _NUMBER.fullmatch(word) else 0
     return one.modified_ns, number, word if not number else ""
-
-
-def among(found: Iterable[Found], keys: Collection[Key]) -> list[Found]:
-    """Return those whose file is one of the keys."""
-    return [one for one in found if one.key in keys]

@@ -17,6 +17,7 @@ from ...trail.records import Certainty, GapCause
 from ...trail.ulid import RANDOM_BYTES, new_ulid
 from . import discover
 from .discover import Found, Scan
+from .handle import GZIP_SUFFIX
 from .identity import Judgement, Sameness
 from .lane import Lane, Tailed
 from .losses import gap_append, unread_of
@@ -116,7 +117,7 @@ class Lifecycle:
             newest = lane.files[-1].key if lane.files else None
             if home is None or home.key != newest:
                 await self._queue_later(lane)
-            if not lane.files and home is None and lane.last is None:
+            if not lane.files and home is None:
                 del self.lanes[lane.path]
         for key, names in scan.names.items():
             if key not in self.files:
@@ -203,7 +204,8 @@ class Lifecycle:
             judgement = await self._shell.hop(judge_at, ended, found)
             if judgement.sameness is Sameness.SAME:
                 return ended
-        fresh = self._fresh(path, found.key, found.size)
+        # The size of a compressed file says nothing about the size of what is in it.
+        fresh = self._fresh(path, found.key, 0 if found.path.endswith(GZIP_SUFFIX) else found.size)
         self._new.append(fresh)
         return fresh
 

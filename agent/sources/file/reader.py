@@ -256,16 +256,14 @@ class Reader:
         return Step(size=size)
 
     def _skip_hole(self, chunk: bytes, tally: Tally) -> int:
-        """Return how many NUL bytes at the chunk's beginning are a hole; 0 until something follows them."""
+        """Return how many NUL bytes at the chunk's beginning are (part of) a hole, and state the loss that its end reveals."""
         rest = chunk.lstrip(b"\0")
         length = len(chunk) - len(rest)
-        if not rest and len(chunk) < self._context.settings.block_bytes:
-            return 0
-        accounted = self.hole_from or 0
         end = self._cutter.offset + length
         if rest:
+            accounted = self.hole_from or 0
             self.hole_from = None
-            if length and end > accounted:
+            if end > accounted and end > 0:
                 tally.add_loss(Loss(GapCause.HOLE, Certainty.KNOWN, accounted, end, _HOLE.format(end)))
         if length:
             self._cutter = self._new_cutter(end)

@@ -7,10 +7,10 @@ lanes (`lane`).
 Invariants:
     - Records, progress and the cursor behind them are one append: after a crash every byte is read again that was not
       durable, and none that was.
-    - A path's rotated files are read to their end before newer ones, and nothing is given up that can still be read.
+    - A path's rotated files are read to their end before newer ones.
     - Bytes that cannot be read any more are stated in gap records, in the append that ends their cursor.
     - A cursor's path is the name the file was tailed under; rotation does not change it.
-    - A file that cannot be read is reported and tried again for ever; it never holds up another path.
+    - A file that cannot be read is reported and tried again for ever; it holds up no other path.
 
 Limits: while the agent was down it cannot know whether a path was rotated or truncated more often than traces show, so a file
 it does not find again is an `unbounded` gap. A file that was truncated is possibly short of what was written between the copy
@@ -41,7 +41,7 @@ from .tally import time_text
 from .wake import Watcher
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Hashable, Sequence
+    from collections.abc import Callable, Hashable, Sequence
 
     from ...events.classify import Rule
     from ...intake import Append, Intake
@@ -170,7 +170,7 @@ class FileSource:
 
     async def submit(self, append: Append, tailed: Tailed | None = None) -> None:
         """Hand an append to the intake and note when it is durable."""
-        durable = asyncio.ensure_future(_wait(await self._intake.submit(append)))
+        durable = asyncio.ensure_future(await self._intake.submit(append))
         # Appends without records may wait for company; a file must not wait for them.
         counted = tailed if append.records else None
         if counted is not None:
@@ -277,6 +277,10 @@ class FileSource:
         if not tailed.rotated:
             tailed.ended_at = None
             return _Turn.AT_END
+        if tailed.settled:
+            if now >= tailed.linger_until:
+                await self._life.expire(tailed)
+            return _Turn.AT_END
         if final:
             tailed.linger_until = now + self._settings.linger_seconds
             await self._life.ended(tailed)
@@ -358,12 +362,13 @@ class FileSource:
         try:
             async with asyncio.timeout(self._settings.stop_seconds):
                 await self.drain_once()
+                # Only here: a drain that was cut short may have left a reader ahead of what the intake accepted.
+                for tailed in self._life.files.values():
+                    cursor = tailed.reader.cursor
+                    if cursor.size_seen > cursor.offset:
+                        await self.submit(gap_append(cursor, (), (cursor,), time_text(self._clock.now())))
         except TimeoutError:
             _LOG.info("%s stops with bytes left to read; they are read at the next start", self._source)
-        for tailed in self._life.files.values():
-            cursor = tailed.reader.cursor
-            if cursor.size_seen > cursor.offset and not tailed.pending:
-                await self.submit(gap_append(cursor, (), (cursor,), time_text(self._clock.now())))
 
     async def _wake_on(self, stop: asyncio.Event) -> None:
         await stop.wait()
@@ -379,8 +384,7 @@ class FileSource:
         self._wake.set()
 
     def _on_durable(self, done: asyncio.Future[None], tailed: Tailed | None) -> None:
-        error = None if done.cancelled() else done.exception()
-        if error is not None:
+        if not done.cancelled() and (error := done.exception()) is not None:
             self._failure = error
         self._wake.set()
         if tailed is not None:
@@ -394,7 +398,3 @@ class FileSource:
 
     def _now(self) -> float:
         return asyncio.get_running_loop().time()
-
-
-async def _wait(durable: Awaitable[None]) -> None:
-    await durable

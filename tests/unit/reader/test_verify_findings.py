@@ -200,6 +200,15 @@ def went_on() -> Report:
     return check(first, second)
 
 
+def test_a_fork_of_which_nothing_was_confirmed_continues_the_empty_tree():
+    first = sample_trail()
+    link = Continues(str(first.origin), 0, Frontier.empty().root().hex(), ContinuesWhy.FORK)
+    second = TrailFactory(seed=b"second", start=first.now, continues=link, file_id=first.file_id)
+    second.add(2)
+    second.stop()
+    assert found(check(first, second)) == {Code.WENT_ON}
+
+
 def predecessor_absent() -> Report:
     return check(two_epochs()[1])
 

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from agent.events.classify import FieldRule
 from agent.sources.file import TailSettings
+from agent.sources.file.reader import Reader, Step
 from tests.support.tail_bench import Bench
 
 if TYPE_CHECKING:
@@ -143,6 +143,47 @@ async def test_a_writer_that_has_not_noticed_the_rotation_is_still_read(tmp_path
         await bench.drain()
     assert bench.ids() == bench.written
     await bench.stop()
+
+
+async def test_a_newer_file_is_not_read_before_what_its_writer_wrote_to_the_old_one(bench: Bench, monkeypatch: pytest.MonkeyPatch):
+    bench.settings = TailSettings(eof_hold_seconds=60)
+    real = Reader.step
+    moves: list[bytes] = []
+
+    def step(self: Reader, *, final: bool = False) -> Step:
+        result = real(self, final=final)
+        if moves and result.at_end and result.append is None:
+            late, new = moves
+            moves.clear()
+            old.write(late)
+            bench.path.write_bytes(new)
+        return result
+
+    monkeypatch.setattr(Reader, "step", step)
+    with bench.path.open("ab", buffering=0) as old:
+        bench.write(audit=2)
+        await bench.drain()
+        turn(bench.path)
+        bench.path.touch()
+        moves += [bench.next_audit().encode() + b"\n", bench.next_audit().encode() + b"\n"]
+        await bench.drain()
+        await bench.drain()
+    assert moves == []
+    assert bench.ids() == bench.written
+
+
+async def test_a_file_that_comes_back_under_its_name_goes_on_where_it_was_left(bench: Bench):
+    bench.write(audit=3)
+    await bench.drain()
+    away = bench.path.with_name("elsewhere")
+    bench.path.rename(away)
+    await bench.drain()
+    assert [cursor.finished for cursor in bench.intake.all_cursors()] == [True]
+    away.rename(bench.path)
+    bench.write(audit=2)
+    await bench.drain()
+    assert bench.ids() == bench.written
+    assert bench.gaps() == []
 
 
 async def test_a_deleted_file_is_read_to_its_end(bench: Bench):
@@ -285,6 +326,37 @@ async def test_a_compressed_rotated_file_is_continued_from_the_cursor(bench: Ben
     assert bench.gaps() == []
 
 
+async def test_a_short_compressed_file_that_was_never_seen_is_read_whole(bench: Bench):
+    bench.write(audit=2)
+    await bench.drain()
+    await bench.stop()
+    bench.path.rename(bench.path.with_name("app.log.2"))
+    packed = bench.path.with_name("app.log.1.gz")
+    packed.write_bytes(gzip.compress(bench.next_audit().encode() + b"\n"))
+    bench.write(audit=1)
+    os.utime(bench.path.with_name("app.log.2"), (1, 1))
+    await bench.drain()
+    assert bench.ids() == bench.written
+    assert bench.gaps() == []
+
+
+async def test_a_great_hole_with_nothing_behind_it_is_no_line(bench: Bench):
+    bench.write(audit=1)
+    await bench.drain()
+    size = bench.path.stat().st_size
+    os.truncate(bench.path, 0)
+    os.truncate(bench.path, size + 500_000)
+    await bench.drain()
+    bench.write(audit=1)
+    await bench.drain()
+    assert bench.ids() == bench.written
+    assert bench.sink.data == b""
+    assert [(gap["cause"], gap["from_offset"], gap["to_offset"]) for gap in bench.gaps()] == [
+        ("truncated", size, None),
+        ("hole", size, size + 500_000),
+    ]
+
+
 async def test_an_inode_used_again_is_another_file(bench: Bench):
     bench.write(audit=2)
     await bench.drain()
@@ -314,10 +386,6 @@ async def test_patterns_that_match_rotated_names_read_every_file_once(tmp_path: 
     assert bench.ids() == bench.written
     assert bench.gaps() == []
     await bench.stop()
-
-
-async def test_a_rule_is_asked_only_about_over_long_lines():
-    assert FieldRule().is_audit(b'{"stream":"audit","x":"' + b"y" * 100)
 
 
 async def test_an_empty_file_seen_once_is_found_after_it_was_filled_and_rotated_while_the_agent_was_down(bench: Bench):

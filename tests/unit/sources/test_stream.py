@@ -40,6 +40,7 @@ class Intake:
     """An intake in memory."""
 
     def __init__(self, cursors: Sequence[Cursor] = ()) -> None:
+        """Begin with the cursors of an earlier process."""
         self.appends: list[Append] = []
         self.room = True
         self.failing = False
@@ -59,7 +60,7 @@ class Intake:
             durable.set_result(None)
         return durable
 
-    def has_room(self) -> bool:
+    def has_room(self, size_bytes: int = 0) -> bool:
         return self.room
 
     async def flush(self) -> None:
@@ -82,6 +83,7 @@ class Sink:
     """A sink in memory."""
 
     def __init__(self) -> None:
+        """Begin empty."""
         self.data = b""
 
     def write(self, data: bytes, channel: str) -> None:
@@ -100,6 +102,7 @@ class Worker:
     """A stream source at the end of a socket whose other end is the test's."""
 
     def __init__(self, intake: Intake, *, base: int = 0, end: int | None = None, confirmed: bool = False, when_full: str = "block") -> None:
+        """Start the source and send it its header."""
         self.intake, self.sink = intake, Sink()
         self._parent, theirs = socket.socketpair()
         self._parent.setblocking(False)

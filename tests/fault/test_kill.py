@@ -1,0 +1,117 @@
+"""Kill -9 at random moments: after a restart and a drain, every audit line is in the trail exactly once."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.support import loggen
+from tests.support.agent_process import LOGGEN, Site, until
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from tests.support.agent_process import Agent
+
+KILLS = 20
+LINES = 200_000
+SEED = 20260108
+
+
+def kill_workers(agent: Agent, moments: Sequence[float]) -> None:
+    """Kill as many workers, one after the other, each after having let it live for so many seconds."""
+    known: set[int | None] = {None}
+    for moment in moments:
+        until(lambda: agent.worker() not in known, "another worker", step_seconds=0.005)
+        pid = agent.worker()
+        assert pid is not None
+        known.add(pid)
+        time.sleep(moment)
+        os.kill(pid, signal.SIGKILL)
+
+
+def assert_complete(site: Site, expected: list[str]) -> None:
+    """Check the oracle: nothing missing, nothing twice, nothing else, in order, and a verifier that agrees."""
+    found = site.trails.event_ids()
+    assert set(expected) - set(found) == set()
+    assert len(found) == len(set(found)), "an event is in the trail twice"
+    assert found == expected
+    assert [record for record in site.trails.records() if record["kind"] != "event"] == []
+    verdict = site.verify()
+    assert verdict.code == 0, verdict.findings()
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(180)
+def test_an_agent_killed_at_twenty_random_moments_loses_and_doubles_nothing(tmp_path: Path) -> None:
+    site = Site(tmp_path)
+    dice = random.Random(SEED)
+    moments = [round(dice.choice((dice.uniform(0.0, 0.5), dice.uniform(0.3, 1.6))), 3) for _ in range(KILLS)]
+    print(f"seed {SEED}, seconds from start to kill: {moments}")  # noqa: T201 - shown when the test fails
+    seconds = sum(moments) + 1.0
+    generator = subprocess.Popen([*LOGGEN, str(LINES), "--seconds", str(seconds), "--file", str(site.log), "--rotations", "7"])
+    try:
+        for moment in moments:
+            with site.run() as agent:
+                time.sleep(moment)
+                assert agent.process.poll() is None, agent.log
+                agent.kill()
+        still_writing = generator.poll() is None
+        with site.run() as agent:
+            agent.ready()
+            assert generator.wait(60) == 0
+            files = sorted(site.logs.iterdir())
+            assert len(files) == 8
+            site.wait_drained(sum(file.stat().st_size for file in files))
+            assert agent.stop() == 0, agent.log
+    finally:
+        generator.kill()
+        generator.wait()
+    assert still_writing, "the generator ended before the last kill"
+    assert site.trails.reasons().count("resume") >= KILLS // 3, "too few of the kills hit an agent that was at work"
+    assert_complete(site, loggen.event_ids(LINES))
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(120)
+def test_exec_survives_its_worker_being_killed_ten_times(tmp_path: Path) -> None:
+    site = Site(tmp_path, sources=None, observability="stdout")
+    lines = 60_000
+    command = [*LOGGEN, str(lines), "--seconds", "8", "--step", "100", "--exit-code", "7"]
+    out = tmp_path / "out"
+    dice = random.Random(SEED)
+    moments = [round(dice.uniform(0.0, 0.9), 3) for _ in range(10)]
+    print(f"seed {SEED}, seconds from worker to kill: {moments}")  # noqa: T201 - as above
+    with out.open("wb") as stdout, site.run("exec", "--", *command, stdout=stdout) as agent:
+        kill_workers(agent, moments)
+        assert agent.process.wait(60) == 7, agent.log
+    assert agent.log.count('"the worker ended"') == len(moments)
+    assert_complete(site, loggen.event_ids(lines))
+    assert b'"event_id"' not in out.read_bytes()
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(120)
+def test_pipe_survives_its_worker_being_killed(tmp_path: Path) -> None:
+    site = Site(tmp_path, sources=None)
+    lines = 60_000
+    dice = random.Random(SEED)
+    moments = [round(dice.uniform(0.0, 1.0), 3) for _ in range(6)]
+    print(f"seed {SEED}, seconds from worker to kill: {moments}")  # noqa: T201 - as above
+    with (
+        subprocess.Popen([*LOGGEN, str(lines), "--seconds", "5", "--step", "100"], stdout=subprocess.PIPE) as generator,
+        site.run("pipe", stdin=generator.stdout) as agent,
+    ):
+        assert generator.stdout is not None
+        generator.stdout.close()
+        kill_workers(agent, moments)
+        assert agent.process.wait(60) == 0, agent.log
+        assert generator.wait(10) == 0
+    assert_complete(site, loggen.event_ids(lines))
