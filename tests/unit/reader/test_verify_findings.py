@@ -405,6 +405,17 @@ def test_a_stated_rollback_may_read_bytes_again():
     assert found(check(trail)) == {Code.GAP}
 
 
+def test_a_stated_rollback_may_go_on_as_another_file_that_does_not_begin_at_its_start():
+    for cause, expected in ((GapCause.ROLLED_BACK, {Code.GAP}), (GapCause.TRUNCATED, {Code.GAP, Code.BYTES_UNACCOUNTED})):
+        trail = TrailFactory()
+        trail.add(2, gaps=1, gap_cause=cause)
+        trail.file_id = trail.file_id[:-1] + "0"
+        trail.offsets[trail.file_id] = 100
+        trail.add(2)
+        trail.stop()
+        assert found(check(trail)) == expected
+
+
 def test_offsets_join_up_across_epochs():
     first, second = two_epochs()
     assert found(check(first, second)) == set()
