@@ -82,7 +82,7 @@ OTHER_PATHS: Final = (
     "/public/admin", "/%0a%7B%22stream%22:%22audit%22%7D", r'/\u0022stream\u0022:\u0022audit\u0022',
 )  # fmt: skip
 USERS: Final = (
-    None, "ada", "zoë", 'eve","type":"system', "back\\slash", "tab\there", "bell\x07\x1b[31m", "line\u2028separator", "x" * 512,
+    None, "ada", "zoë", 'eve","type","system', "back\\slash", "tab\there", "bell\x07\x1b[31m", "line\u2028separator", "x" * 512,
 )  # fmt: skip
 AGENTS: Final = ("curl/8.5", '"stream":"audit"', '{"stream":"audit","event_id":"forged"}', "\\", "Mozilla/5.0 (é)", "")
 # Bytes that are no UTF-8 and stand in the log as they were sent; such a line must be kept, but cannot be an event.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 from typing import TYPE_CHECKING
 
+import msgspec
 import pytest
 
 from agent.errors import IntegrityError, StateError
@@ -41,6 +42,20 @@ def test_neighbouring_appends_become_one_block_whose_progress_joins_up(tmp_path:
     (step,) = block.meta.progress
     assert (step.from_offset, step.lines, step.audit, step.observability) == (0, 6, 3, 3)
     assert block.meta.records == 3
+    db.close()
+
+
+def test_a_block_spans_the_times_of_its_records_only(tmp_path: Path) -> None:
+    db = Database(tmp_path)
+    end = 0
+    appends = []
+    for second, records in enumerate((0, 1, 1, 0)):
+        append = append_of(second, 1, offset=end) if records else quiet(end, 100)
+        end = append.progress[0].to_offset or 0
+        appends.append(msgspec.structs.replace(append, observed_at=f"2026-01-08T14:32:0{second}.000000Z"))
+    db.append(appends)
+    (block,) = db.blocks_after(None, 1 << 20)
+    assert (block.meta.observed_min[17:19], block.meta.observed_max[17:19]) == ("01", "02")
     db.close()
 
 
