@@ -35,7 +35,7 @@ class Written(NamedTuple):
     trust: Path
 
 
-def write_trail(site: Site, batches: int = 6) -> None:
+def write_trail(site: Site, batches: int = 4) -> None:
     """Have the agent seal some lines, batch after batch, and end in order."""
     with site.run() as agent:
         agent.ready()
@@ -82,6 +82,13 @@ def flip(path: Path, at: int) -> None:
     rewrite(path, bytes(data))
 
 
+def change_letter(path: Path, at: int) -> None:
+    """Change one character of base64 into another one."""
+    data = bytearray(path.read_bytes())
+    data[at] = ord("B") if data[at] == ord("A") else ord("A")
+    rewrite(path, bytes(data))
+
+
 def rewrite(path: Path, data: bytes) -> None:
     """Replace a file; those of a store cannot be written to by themselves."""
     path.unlink()
@@ -105,13 +112,13 @@ def flip_in_checkpoint_root(store: Path, other: Path) -> Path:
     path = seals(store)[3]
     lines = path.read_bytes().split(b"\n")
     # … origin, size, root, empty line, signature, end
-    flip(path, sum(len(line) + 1 for line in lines[:-4]) + 3)
+    change_letter(path, sum(len(line) + 1 for line in lines[:-4]) + 3)
     return path
 
 
 def flip_in_checkpoint_signature(store: Path, other: Path) -> Path:
     path = seals(store)[3]
-    flip(path, path.stat().st_size - 20)
+    change_letter(path, path.stat().st_size - 20)
     return path
 
 
@@ -153,9 +160,9 @@ def test_what_the_agent_wrote_is_intact_and_complete(written: Written) -> None:
     assert verdict.code == 0, verdict.findings()
     assert verdict.report["verdict"] == "intact"
     (trail,) = verdict.report["trails"]
-    assert trail["events"] == trail["records"] == len(loggen.event_ids(240))
+    assert trail["events"] == trail["records"] == len(loggen.event_ids(160))
     assert trail["state"] == "stopped"
-    assert written.site.trails.event_ids() == loggen.event_ids(240, run="one")
+    assert written.site.trails.event_ids() == loggen.event_ids(160, run="one")
 
 
 def test_the_table_says_the_same_as_the_exit_code(written: Written, store: Path) -> None:
