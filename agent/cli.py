@@ -60,7 +60,7 @@ class _Lazy(click.Group):
 
 @click.group(cls=_Lazy, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 def cli() -> None:
-    r"""Ship a service's audit events, sealed and hash-chained, to a store nobody can rewrite; verify them offline.
+    """Ship a service's audit events, sealed and hash-chained, to a store nobody can rewrite; verify them offline.
 
     \b
     Beside a service:   trailseal exec --config trailseal.yaml -- ./service

@@ -14,7 +14,7 @@ class TrailsealError(Exception):
     """Something went wrong; the base of every error raised on purpose."""
 
     exit_code: ClassVar[int] = 1
-    default_hint: ClassVar[str] = "Run the command again with --debug and read the log above."
+    default_hint: ClassVar[str] = "Set `log: {level: debug}` in the configuration, run it again, and read the log on stderr."
 
     def __init__(self, message: str, *, hint: str | None = None) -> None:
         """Keep the message and the hint.

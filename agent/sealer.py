@@ -114,6 +114,7 @@ class Sealer:
         self._last_cut = 0.0
         self._pending = Pending(Frontier.empty())
         self._key: SigningKey | None = None
+        self._ended: ManifestReason | None = None
         self.abandoned: set[str] = set()
         """Origins given up after a fork; nothing may be written under them any more."""
 
@@ -128,6 +129,7 @@ class Sealer:
 
     async def begin(self) -> None:
         """Open a trail, or resume the one in the spool, with a seal that says so."""
+        self._read_at_once()
         head = self._spool.head
         mine = (self._identity.namespace, self._identity.service, self._identity.instance)
         if head is None:
@@ -145,9 +147,14 @@ class Sealer:
     def _reset(self, head: Head) -> None:
         self._pending = Pending(Frontier.decode(head.frontier))
 
+    def _read_at_once(self) -> None:
+        """Count what lies in the spool as unread: it is sealed by its age, not when the next record arrives."""
+        self._read_bytes = self._spool.appended_bytes - READ_EARLY_BYTES
+        self._spool.appended.set()
+
     async def run(self) -> None:
-        """Seal for ever."""
-        while True:
+        """Seal until `finish`; then wait for ever, because nothing may follow the last seal of a run."""
+        while self._ended is None:
             self._spool.appended.clear()
             unread = self._spool.appended_bytes - self._read_bytes
             wait = self._seconds_to_next_cut()
@@ -156,9 +163,12 @@ class Sealer:
                 if self._spool.appended.is_set() and self._spool.appended_bytes - self._read_bytes < READ_EARLY_BYTES:
                     await asyncio.sleep(min(READ_DELAY_SECONDS, max(0.0, self._seconds_to_next_cut())))
             async with self._lock:
+                if self._ended is not None:
+                    break
                 await self._take()
                 if self._seconds_to_next_cut() <= 0:
                     await self._cut(ManifestReason.AGE if self._pending.builder.count else ManifestReason.HEARTBEAT)
+        await asyncio.Event().wait()
 
     async def _wait(self, seconds: float) -> None:
         with contextlib.suppress(TimeoutError):
@@ -196,10 +206,14 @@ class Sealer:
             close: The sources' ends were reached and the state will not be used again.
         """
         async with self._lock:
-            await self._take()
-            if close and self._pending.builder.count:
-                await self._cut(ManifestReason.AGE)
-            await self._cut(ManifestReason.CLOSE if close else ManifestReason.STOP)
+            self._ended = ManifestReason.CLOSE if close else ManifestReason.STOP
+            await self._end(self._ended)
+
+    async def _end(self, reason: ManifestReason) -> None:
+        await self._take()
+        if reason == ManifestReason.CLOSE and self._pending.builder.count:
+            await self._cut(ManifestReason.AGE)
+        await self._cut(reason)
 
     # ---- the cut ---------------------------------------------------------------------------------------------------
 
@@ -376,9 +390,11 @@ class Sealer:
             else:  # An earlier epoch, still being shipped: its records go on in the present one.
                 await self._spool.requeue(origin, requeue)
                 self._reset(self.head)
-            # What was put back counts as unread: it is sealed now, not when the next record arrives.
-            self._read_bytes = self._spool.appended_bytes - READ_EARLY_BYTES
-            self._spool.appended.set()
+                if self._ended is not None:
+                    await self.begin()
+            self._read_at_once()
+            if self._ended is not None:
+                await self._end(self._ended)
 
     def _age_seconds(self, observed: str) -> float:
         return max(0.0, round((self._clock.now() - datetime.fromisoformat(observed)).total_seconds(), 3))

@@ -58,7 +58,7 @@ def drive(port: int, seconds: float) -> Caused:
     began = time.monotonic()
     with closing(http.client.HTTPConnection("127.0.0.1", port, timeout=TIMEOUT_SECONDS)) as connection:
         client = _Client(connection, caused)
-        client.ask("refund", 200, "POST", "/refunds", {"payment": "pay-77", "amount": 4200})
+        client.ask("refund (its handler forgets the actor)", 200, "POST", "/refunds", {"payment": "pay-77", "amount": 4200})
         caused.without_actor = list(caused.event_ids)
         while caused.total == 1 or time.monotonic() - began < seconds:
             _round(client)
@@ -69,15 +69,15 @@ def drive(port: int, seconds: float) -> Caused:
 
 def _round(client: _Client) -> None:
     for _ in range(4):
-        client.ask("health check", 200, "GET", "/health")
-    client.ask("wrong password", 401, "POST", "/login", {"user": "grace", "password": "guess"})
-    client.ask("login to a locked account", 403, "POST", "/login", {"user": "mallory", "password": "letmein"})
-    client.session = client.ask("login", 200, "POST", "/login", {"user": "ada", "password": "correct horse"})["session"]
-    client.ask("role grant", 200, "POST", "/roles", {"user": "grace", "role": "billing-admin", "approval_id": "CHG-1007"})
-    client.ask("role grant without approval", 403, "POST", "/roles", {"user": "mallory", "role": "billing-admin"})
-    client.ask("export", 200, "POST", "/exports", {"scope": "payouts 2026-Q1"})
-    client.ask("change of a setting", 200, "PUT", "/settings", {"setting": "payout_limit", "value": 5000})
-    client.ask("report that crashes", 500, "GET", "/report")
+        client.ask("health checks", 200, "GET", "/health")
+    client.ask("wrong passwords", 401, "POST", "/login", {"user": "grace", "password": "guess"})
+    client.ask("logins to a locked account", 403, "POST", "/login", {"user": "mallory", "password": "letmein"})
+    client.session = client.ask("logins", 200, "POST", "/login", {"user": "ada", "password": "correct horse"})["session"]
+    client.ask("role grants", 200, "POST", "/roles", {"user": "grace", "role": "billing-admin", "approval_id": "CHG-1007"})
+    client.ask("role grants without approval", 403, "POST", "/roles", {"user": "mallory", "role": "billing-admin"})
+    client.ask("exports", 200, "POST", "/exports", {"scope": "payouts 2026-Q1"})
+    client.ask("changes of a setting", 200, "PUT", "/settings", {"setting": "payout_limit", "value": 5000})
+    client.ask("reports that crash", 500, "GET", "/report")
 
 
 class _Client:

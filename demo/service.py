@@ -25,7 +25,7 @@ from types import MappingProxyType
 from typing import Any, ClassVar, Final, NamedTuple
 
 VERSION: Final = "2.4.1"
-JOB_SECONDS: Final = 1.0
+JOB_SECONDS: Final = 5.0
 SYSTEM: Final = MappingProxyType({"type": "system", "id": "scheduler"})
 EVERYBODY: Final = MappingProxyType({"ada": "correct horse", "grace": "battery staple", "mallory": "letmein"})
 ADMINS: Final = frozenset({"ada"})
@@ -54,7 +54,7 @@ def audit(action: str, actor: object, target: tuple[str, str], outcome: str, **c
         The event's id.
     """
     event_id = str(uuid.uuid4())
-    event = {"stream": "audit", "event_id": event_id, "occurred_at": _now()}
+    event: dict[str, object] = {"stream": "audit", "event_id": event_id, "occurred_at": _now()}
     event |= {} if actor is None else {"actor": actor}
     event |= {"action": action, "target": {"type": target[0], "id": target[1]}, "outcome": outcome, "context": context}
     _print(event)
@@ -175,10 +175,11 @@ class BackOffice(BaseHTTPRequestHandler):
 
 
 def work_by_schedule(stop: threading.Event) -> None:
-    """Reconcile once a second, as the system itself, until told to stop."""
-    while not stop.wait(JOB_SECONDS):
+    """Reconcile at once and every few seconds, as the system itself, until told to stop."""
+    while not stop.is_set():
         log(msg="reconciling payouts", pending=0)
         audit("job.reconcile", dict(SYSTEM), ("dataset", "payouts"), "success", checked=17)
+        stop.wait(JOB_SECONDS)
 
 
 def main() -> int:
@@ -187,10 +188,9 @@ def main() -> int:
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
     signal.signal(signal.SIGINT, lambda *_: stop.set())
     with ThreadingHTTPServer(("127.0.0.1", 0), BackOffice) as server:
-        server.daemon_threads = True
         threading.Thread(target=server.serve_forever, daemon=True).start()
-        threading.Thread(target=work_by_schedule, args=(stop,), daemon=True).start()
         audit("system.start", dict(SYSTEM), ("service", "payments"), "success", version=VERSION)
+        threading.Thread(target=work_by_schedule, args=(stop,), daemon=True).start()
         log(msg="listening", port=server.server_port)
         while not stop.wait(1.0):
             pass

@@ -67,7 +67,13 @@ def command(*arguments: str, width: int = 80, colours: bool = False) -> subproce
     """Run a command of the command line to its end, with its output captured."""
     environ = os.environ | {"COLUMNS": str(width)} | ({"FORCE_COLOR": "1"} if colours else {"NO_COLOR": "1"})
     return subprocess.run(
-        [TRAILSEAL, *arguments], capture_output=True, text=True, check=False, timeout=PATIENCE_SECONDS, env=environ, stdin=subprocess.DEVNULL
+        [TRAILSEAL, *arguments],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=PATIENCE_SECONDS,
+        env=environ,
+        stdin=subprocess.DEVNULL,
     )
 
 
@@ -84,7 +90,9 @@ class Agent:
     def __enter__(self) -> Self:
         """Start it, in a session of its own, so that Ctrl-C reaches it through us alone."""
         with self._stdout.open("wb") as stdout, self._stderr.open("wb") as stderr:
-            self._process = subprocess.Popen(self._arguments, stdin=subprocess.DEVNULL, stdout=stdout, stderr=stderr, start_new_session=True)
+            self._process = subprocess.Popen(
+                self._arguments, stdin=subprocess.DEVNULL, stdout=stdout, stderr=stderr, start_new_session=True
+            )
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -94,9 +102,9 @@ class Agent:
             process.terminate()
             with contextlib.suppress(subprocess.TimeoutExpired, KeyboardInterrupt):
                 process.wait(END_SECONDS)
-        with contextlib.suppress(ProcessLookupError):
+        if process.poll() is None:
             os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
+            process.wait()
 
     @property
     def _running(self) -> subprocess.Popen[bytes]:
@@ -185,20 +193,24 @@ class Screen:
             self._write("     " + self._styled(line, "2"))
 
     def table(self, text: str) -> None:
-        """Write a line as it is."""
-        self._write("   " + text.rstrip())
+        """Write a line of a table."""
+        self.raw("   " + text)
+
+    def raw(self, text: str) -> None:
+        """Write what another program laid out for the whole width."""
+        self._write(text.rstrip())
 
     def claim(self, holds: bool, text: str) -> None:  # noqa: FBT001  a claim is its truth and its words
         """Say what was shown, or that it was not."""
         if holds:
-            self._write("   " + self._styled("ok", "1;32") + f"  {text}")
+            self._said("ok", "1;32", text)
         else:
             self.failed(text)
 
     def failed(self, text: str) -> None:
         """Say that something does not hold, and count it."""
         self.failures += 1
-        self._write("   " + self._styled("FAILED", "1;31") + f"  {text}")
+        self._said("FAILED", "1;31", text)
 
     def end(self) -> None:
         """Write how it went."""
@@ -210,6 +222,12 @@ class Screen:
     def path(self, path: Path) -> str:
         """Return a path as a person in the project's folder would type it."""
         return str(path.relative_to(self._root)) if path.is_relative_to(self._root) else str(path)
+
+    def _said(self, word: str, style: str, text: str) -> None:
+        first, *more = textwrap.wrap(text, self.width - len(word) - 5) or [""]
+        self._write(f"   {self._styled(word, style)}  {first}")
+        for line in more:
+            self._write(" " * (len(word) + 5) + line)
 
     def _styled(self, text: str, style: str) -> str:
         return f"\x1b[{style}m{text}\x1b[0m" if self.colours else text

@@ -12,10 +12,10 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
 import shutil
 import signal
 import sys
-import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -29,13 +29,17 @@ if TYPE_CHECKING:
 
 ROOT: Final = Path(__file__).resolve().parents[1]
 MARK: Final = ".made-by-the-demo"
-HEARTBEAT: Final = timedelta(seconds=1)
+HEARTBEAT: Final = timedelta(seconds=2)
+SHOWN_SEALS: Final = 3
+"""How many seals are shown, of the first ones and of the last ones."""
+FINDING: Final = re.compile(r"(tampered|incomplete|not verified): [a-z_]+  |  batch ")
+UNWRAPPED: Final = 300
+"""A width at which a finding is one line."""
 SHOWN_METRICS: Final = (
     "trailseal_records_total",
     "trailseal_observability_lines_total",
     'trailseal_quarantined_total{reason="missing_field"',
     "trailseal_store_receipts_total",
-    "trailseal_spool_oldest_age_seconds",
     "trailseal_heartbeat_timestamp_seconds",
 )
 
@@ -46,13 +50,18 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=4.0, help="how long the clients use the service (default 4)")
     parser.add_argument("--output", type=Path, default=ROOT / "demo-output", help="where everything it makes goes (default demo-output)")
     options = parser.parse_args()
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.default_int_handler)
     screen = Screen(ROOT)
     try:
         Tour(screen, prepare(options.output.resolve()), options.seconds).play()
     except KeyboardInterrupt:
         screen.line("\nInterrupted; everything that ran was ended.")
         return 130
+    except BrokenPipeError:
+        # Nobody reads on (`| head`), so there is nobody to tell; a second failure at exit would print a traceback.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
     except (DemoError, OSError) as error:
         screen.failed(str(error))
     return 1 if screen.failures else 0
@@ -109,22 +118,18 @@ class Tour:
         port = agent.service_port()
         show.line(f"service http://127.0.0.1:{port}, metrics http://127.0.0.1:{self._port}/metrics")
         caused = drive(port, self._seconds)
-        show.line(f"Clients made {caused.total} requests in {caused.seconds:.1f} s:")
-        show.paragraph(", ".join(f"{count} x {what}" for what, count in caused.requests.items()) + ".")
-        until(self._is_quiet, "a heartbeat of the agent in the store")
+        made = ", ".join(f"{count} {what}" for what, count in caused.requests.items())
+        show.paragraph(f"Clients made {caused.total} requests in {caused.seconds:.1f} s: {made}.")
+        until(self._is_quiet, "a heartbeat in the store")
         return caused
 
     def _is_quiet(self) -> bool:
-        """Tell whether everything is in the store: a request's events, then the job's, then a second without any."""
-        return bool(trail.seals(self._store)) and time.monotonic() > 0 and self._settled()
-
-    def _settled(self) -> bool:
-        status = json.loads(fetch(self._port, "/status"))
-        return status["spool"]["records"] == 0 and status["spool"]["batches_waiting"] == 0
+        """Tell whether the newest batch in the store says that nothing happened."""
+        return bool(trail.seals(self._store)[-1].manifest["reason"] == "heartbeat")
 
     def _show_passed_through(self, agent: Agent) -> None:
         show = self._screen
-        show.section("Ordinary lines pass through, byte for byte")
+        show.section("Ordinary lines pass through as before")
         lines, errors = agent.stdout_lines(), agent.service_errors()
         access = [line for line in lines if line.startswith("127.0.0.1 ")]
         for line in (access[0], next(line for line in lines if '"reconciling' in line), access[-1]):
@@ -132,21 +137,20 @@ class Tour:
         for line in (errors[0], errors[-1]):
             show.quote(f"stderr  {line}")
         passed = len(lines) + len(errors)
-        show.claim(not any('"stream"' in line for line in lines + errors), f"{passed} lines passed through, no audit event among them")
+        show.claim(not any('"audit"' in line for line in lines + errors), f"{passed} lines passed through, no audit event among them")
 
     def _show_sealed(self, caused: Caused) -> None:
         show = self._screen
         show.section("Audit events arrive in the store, in sealed batches")
         seals = trail.seals(self._store)
-        show.table("batch  sealed (UTC)   why         records  size of tree  names the previous seal")
+        show.table("batch  sealed (UTC)  why        records  SHA-256 of it     names as previous")
         for index, seal in enumerate(seals):
-            if index < 3 or index >= len(seals) - 2:
+            if index < SHOWN_SEALS or index >= len(seals) - SHOWN_SEALS:
                 m = seal.manifest
-                when, previous = f"{seal.sealed_at:%H:%M:%S.%f}"[:-3], (m["previous"] or "none")[:16]
-                size = m["seq"] + 1
-                show.table(f"{m['batch']:5}  {when}   {m['reason']:<10}  {m['records']['count']:7}  {size:12}  {previous}")
-            elif index == 3:
-                show.table(f"  ...  ({len(seals) - 5} more)")
+                when, previous = f"{seal.sealed_at:%H:%M:%S.%f}"[:-4], (m["previous"] or "none")[:16]
+                show.table(f"{m['batch']:5}  {when:12}  {m['reason']:<9}  {m['records']['count']:7}  {seal.sha256[:16]}  {previous}")
+            elif index == SHOWN_SEALS:
+                show.table(f"  ...  ({len(seals) - 2 * SHOWN_SEALS} more)")
         show.claim(trail.chain_holds(seals), "each seal names the SHA-256 of the one before it")
         records = trail.all_records(self._store)
         kept = [record["event"]["event_id"] for record in records if record["kind"] == "event"]
@@ -190,6 +194,8 @@ class Tour:
         show.claim(code == 0, "the signal reached the service, and its exit code is the agent's: 0")
         stopped = final["kind"] == "event" and final["event"]["action"] == "system.stop"
         show.claim(stopped and last["reason"] == "stop", "its last event is in the last batch, whose reason is `stop`")
+        passed = len(agent.stdout_lines()) + len(agent.service_errors())
+        show.claim(last["totals"]["observability"] == passed, f"that batch counts {passed} ordinary lines; as many passed through")
 
     def _audit(self, key: str) -> None:
         show = self._screen
@@ -200,15 +206,16 @@ class Tour:
         keys = [line.split()[1] for line in found.stdout.splitlines() if line and not line.startswith("#")]
         show.claim(keys == [key], "the key in the store is the one `status` showed on the agent's machine")
         show.command(f"trailseal verify {show.path(self._store)} --trust {show.path(self._trust)}")
-        result = command("verify", str(self._store), "--trust", str(self._trust), width=show.width - 3, colours=show.colours)
+        result = command("verify", str(self._store), "--trust", str(self._trust), width=show.width, colours=show.colours)
         for line in result.stdout.splitlines():
             if line.strip():
-                show.table(line)
+                show.raw(line)
         show.claim(result.returncode == 0, f"exit code {result.returncode}: intact and complete")
 
     def _tamper(self) -> None:
         show = self._screen
         show.section("Somebody tampers, with copies of the store")
+        show.line("Of each answer, the findings; the table is left out.")
         self._case(
             "word",
             10,
@@ -216,14 +223,14 @@ class Tour:
             lambda copy: "In batch {}, seq {}: a denied role grant is made to read `success`.".format(*trail.rewrite_outcome(copy)),
         )
         self._case(
-            "manifest",
+            "seal",
             10,
             "proof_wrong",
             lambda copy: "The same in batch {}, seq {}, and the manifest in the seal is made to agree.".format(
                 *trail.rewrite_outcome_and_manifest(copy)
             ),
         )
-        self._case("removed", 10, "seal_missing", lambda copy: f"Batch {trail.remove_batch(copy)} is removed, seal and data.")
+        self._case("hole", 10, "seal_missing", lambda copy: f"Batch {trail.remove_batch(copy)} is removed, seal and data.")
         self._case("cut", 11, "unclosed", self._cut)
 
     def _cut(self, copy: Path) -> str:
@@ -236,26 +243,26 @@ class Tour:
         show = self._screen
         copy = trail.copy(self._store, self._output / f"tampered-{name}")
         show.line(forge(copy), above=True)
-        show.command(f"trailseal verify {show.path(copy)} --trust {show.path(self._trust)}    (its findings)")
-        result = command("verify", str(copy), "--trust", str(self._trust), width=show.width - 5)
+        show.command(f"trailseal verify {show.path(copy)} --trust {show.path(self._trust)}")
+        result = command("verify", str(copy), "--trust", str(self._trust), width=UNWRAPPED)
         lines = result.stdout.splitlines()
-        first = next((i for i, line in enumerate(lines) if line.startswith(("tampered:", "incomplete:", "not verified:"))), 0)
-        last = next((i for i, line in enumerate(lines) if line.startswith("Assurance:")), len(lines))
-        for line in lines[first:last]:
-            if line.strip() and not line.startswith("  →"):
-                show.quote(line, lines=3)
+        for line in lines:
+            if FINDING.match(line):
+                show.quote(line, lines=2)
         named = any(finding in line for line in lines)
-        show.claim(result.returncode == code and named, f"exit code {result.returncode}: `{finding}` is named")
+        show.claim(result.returncode == code and named, f"exit code {result.returncode}: `{finding}`")
 
     def _leave(self) -> None:
         show = self._screen
         show.section("What you have now, and what to do next")
-        show.line(f"{show.path(self._output)}/store     the trail: seals under trails/, records as compressed NDJSON")
-        show.line(f"{show.path(self._output)}/tampered-*  the four changed copies; verify them yourself")
-        show.line(f"{show.path(self._output)}/service.*.log   what passed through the agent")
-        show.line("Beside your own service:  README.md, section `Five minutes`", above=True)
-        show.line("What is proven, and what is not:  docs/threat-model.md")
-        show.line("All tests:  scripts/test.sh")
+        show.line(f"In {show.path(self._output)}/ (made anew by every run):")
+        show.line("  store/          the trail: seals, and records as NDJSON (try zstdcat)")
+        show.line("  trust.txt       whose key an auditor has to believe")
+        show.line("  tampered-*/     the changed copies; change another one and verify it")
+        show.line("  service.*.log   what passed through; stderr has the agent's log, too")
+        show.line("Next: beside your own service    README.md, Five minutes")
+        show.line("      what is proven, and not    docs/threat-model.md")
+        show.line("      all tests                  scripts/test.sh")
         show.end()
 
 

@@ -23,7 +23,7 @@ CONFIG_OPTION: Final = click.option(
 @click.command()
 @CONFIG_OPTION
 def run(config: str) -> int:
-    r"""Run the agent over the sources of a configuration file, until SIGTERM.
+    """Run the agent over the sources of a configuration file, until SIGTERM.
 
     SIGTERM or Ctrl-C ends it in order: what was read is sealed and shipped within `shutdown_grace`; what could not be
     shipped stays on disk. A second signal does not wait for the stores.
@@ -32,7 +32,7 @@ def run(config: str) -> int:
     Example:
       trailseal check --config trailseal.yaml && trailseal run --config trailseal.yaml
     """
-    from ..config import load, require_sources  # noqa: PLC0415  kept out of the other commands' start
+    from ..config import load, require_sources
 
     settings = load(config, os.environ)
     require_sources(settings)
@@ -43,7 +43,7 @@ def run(config: str) -> int:
 @CONFIG_OPTION
 @click.argument("command", nargs=-1, type=click.UNPROCESSED)
 def execute(config: str, command: tuple[str, ...]) -> int:
-    r"""Run COMMAND, and the agent over its stdout and stderr.
+    """Run COMMAND, and the agent over its stdout and stderr.
 
     Audit lines go to the trail; every other line is passed on, byte for byte, to our own stdout and stderr. Signals are
     forwarded, and the exit code is the command's. If the agent's worker crashes it is started again and nothing is lost;
@@ -53,7 +53,7 @@ def execute(config: str, command: tuple[str, ...]) -> int:
     Example:
       trailseal exec --config trailseal.yaml -- ./payments --port 8080
     """
-    from ..config import load, with_stream_source  # noqa: PLC0415  kept out of the other commands' start
+    from ..config import load, with_stream_source
 
     return _start(with_stream_source(load(config, os.environ), "command", command))
 
@@ -61,21 +61,21 @@ def execute(config: str, command: tuple[str, ...]) -> int:
 @click.command()
 @CONFIG_OPTION
 def pipe(config: str) -> int:
-    r"""Run the agent over standard input, until its end.
+    """Run the agent over standard input, until its end.
 
     \b
     Example:
       ./payments 2>&1 | trailseal pipe --config trailseal.yaml
     """
-    from ..config import load, with_stream_source  # noqa: PLC0415  kept out of the other commands' start
+    from ..config import load, with_stream_source
 
     return _start(with_stream_source(load(config, os.environ), "pipe"))
 
 
 def _start(settings: Settings) -> int:
     """Become the agent, or the parent of one if there are streams to own."""
-    from ..relay import Feed, Limits, become_parent, worker_command  # noqa: PLC0415  see above
-    from ..relay.wire import ENVIRONMENT_KEY  # noqa: PLC0415
+    from ..relay import Feed, Limits, become_parent, worker_command
+    from ..relay.wire import ENVIRONMENT_KEY
 
     streams = [source for source in settings.sources if source.kind != "file"]
     if streams and ENVIRONMENT_KEY not in os.environ:
@@ -87,8 +87,25 @@ def _start(settings: Settings) -> int:
             Limits(grace_seconds=settings.shutdown_grace_seconds, when_full=settings.spool.when_full),
             keep_running=len(streams) < len(settings.sources),
         )
-    from .. import runtime  # noqa: PLC0415  the agent proper
-    from ..vitals import log  # noqa: PLC0415
+    _load_structlog_without_rich()
+    from .. import runtime
+    from ..vitals import log
 
     log.configure(settings.log.level)
     return runtime.run(settings)
+
+
+def _load_structlog_without_rich() -> None:
+    """Load structlog so that it does not load rich with it.
+
+    Its console renderer does so wherever rich is installed, which would cost every agent 5 MiB and 50 ms for coloured
+    tracebacks that an agent, whose log is JSON, never draws.
+    """
+    if "rich" in sys.modules:
+        return
+    # An entry of None is how Python is told that a module is not there.
+    sys.modules["rich"] = None  # type: ignore[assignment]
+    try:
+        import structlog  # noqa: F401  only loaded here
+    finally:
+        del sys.modules["rich"]

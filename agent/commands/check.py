@@ -35,7 +35,7 @@ def check(config: str, as_json: bool) -> int:  # noqa: FBT001  click passes opti
 
     Exit code 0 if all is fit, 1 if something would go wrong, 2 if the configuration itself is wrong.
     """
-    from ..config import load  # noqa: PLC0415  kept out of the other commands' start
+    from ..config import load
 
     findings = list(examine(load(config, os.environ)))
     if as_json:
@@ -78,8 +78,8 @@ def _nearest(path: Path) -> Path:
 
 def _state(state: Path) -> Finding:
     """Open the state as the agent would, unless an agent has it."""
-    from ..spool import Database, StateLock  # noqa: PLC0415  not needed when the configuration is wrong
-    from ..spool.database import DATABASE_FILE  # noqa: PLC0415
+    from ..spool import Database, StateLock
+    from ..spool.database import DATABASE_FILE
 
     if not (state / DATABASE_FILE).exists():
         folder = _nearest(state)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 @click.argument("service")
 @click.option("--out", "-o", "out", required=True, metavar="FILE", help="Where the private key goes (mode 0600, never overwritten).")
 def keygen(service: str, out: str) -> None:
-    r"""Make an enrolment key for SERVICE, written as namespace/service.
+    """Make an enrolment key for SERVICE, written as namespace/service.
 
     The private key goes to FILE, for `enrolment_key:` in the agent's configuration. The line printed is the public half:
     an auditor's trust file needs this one line for all instances and all epochs of the service, now and later.

@@ -19,12 +19,19 @@ def status(config: str, as_json: bool) -> int:  # noqa: FBT001  click passes opt
 
     Exit code 0 if it is ready, 1 if it is not, 2 if none runs.
     """
-    from ..config import load  # noqa: PLC0415  the imports of the server's side are not needed
-    from ..vitals.server import fetch_status  # noqa: PLC0415
+    from ..config import load
+    from ..vitals.server import fetch_status
 
     answer = fetch_status(load(config, os.environ).state)
     click.echo(json.dumps(answer, indent=2) if as_json else "\n".join(_lines(answer)))
     return 0 if answer.get("ready") else 1
+
+
+def _fingerprint(key: str) -> str:
+    from ..reader.trustfile import fingerprint
+    from ..trail.note import VerifierKey
+
+    return fingerprint(VerifierKey.parse(key))
 
 
 def _lines(answer: dict[str, Any]) -> list[str]:
@@ -34,6 +41,7 @@ def _lines(answer: dict[str, Any]) -> list[str]:
         ("ready", "yes" if answer.get("ready") else "NO"),
         ("trail", head.get("origin", "none yet")),
         ("key", head.get("key", "none yet")),
+        ("", f"SHA-256 {_fingerprint(head['key'])}" if "key" in head else ""),
         ("head", f"batch {head.get('batch')}, {head.get('size')} leaves, sealed {head.get('sealed_at')} ({head.get('reason')})"),
         ("records", f"{head.get('events')} events, {head.get('quarantined')} quarantined, {head.get('gaps')} gaps"),
         ("spool", f"{spool.get('bytes')} of {spool.get('max_bytes')} bytes, {spool.get('batches_waiting')} batches waiting"),

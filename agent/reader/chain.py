@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 from ..errors import FormatError, NotVerifiedError, ProofError
 from ..trail.layout import seal_key
+from ..trail.manifest import Continues
 from ..trail.merkle import EMPTY_ROOT, Frontier, leaf_hash, verify_inclusion
 from ..trail.note import VerifierKey, open_note
 from ..trail.seal import parse_seal
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
     from .findings import FindingLog
 
 MAX_DATA_BYTES: Final = 64 << 20
-MAX_RAW_BYTES: Final = 256 << 20
+MAX_RAW_BYTES: Final = 64 << 20
 _OPENING_SIGNATURES: Final = 2
 
 
@@ -53,6 +54,7 @@ class Tally:
         head: The manifest of the newest seal, if it was well-formed.
         head_root: The root its checkpoint states.
         key: The epoch's key, from batch 0.
+        continues: What batch 0 says about a predecessor.
         trusted_by: The key of the trust file that vouches for the epoch's key (it may be that key); None if none does.
         sealed_keys: How many data keys the seals name.
         sealed_sum: The sum of `mark` over them, to compare sets without keeping them.
@@ -69,6 +71,7 @@ class Tally:
     head: Manifest | None = None
     head_root: bytes = b""
     key: VerifierKey | None = None
+    continues: Continues | None = None
     trusted_by: VerifierKey | None = None
     sealed_keys: int = 0
     sealed_sum: int = 0
@@ -235,6 +238,8 @@ class TrailChecker:
         opening = not seal.manifest.batch
         key = self.tally.key
         if opening:
+            said = seal.manifest.continues
+            self.tally.continues = said if isinstance(said, Continues) else None
             try:
                 key = self.tally.key = VerifierKey.parse(str(seal.manifest.key))
             except FormatError as error:
@@ -252,7 +257,8 @@ class TrailChecker:
         if known and (key not in verified if key else not verified):
             self.report(Code.SIGNATURE_WRONG, f"the checkpoint is not signed by {known[0].name} (key id {known[0].key_id.hex()})")
             return False
-        if len(note.signatures) > (_OPENING_SIGNATURES if opening else 1):
+        signers = {(signature.name, signature.key_id) for signature in note.signatures}
+        if len(note.signatures) > (_OPENING_SIGNATURES if opening else 1) or len(signers) < len(note.signatures):
             # Cosignatures lie beside a seal; a line more would change its bytes, which no later seal can show for the newest one.
             self.report(Code.SIGNATURE_WRONG, f"the checkpoint carries {len(note.signatures)} signatures")
             return False

@@ -11,7 +11,6 @@ from collections import Counter, defaultdict
 from dataclasses import dataclass
 from datetime import datetime
 from hashlib import sha256
-from itertools import chain
 from operator import le
 from typing import TYPE_CHECKING, Final
 
@@ -61,6 +60,7 @@ class Contents:
 
 
 EMPTY: Final = Contents((), ())
+_SHORTEST_RECORD_BYTES: Final = len('{"seq":0,"kind":"event","source":"","observed_at":"","event":{}}')
 _gap_decoder: Final = msgspec.json.Decoder(GapRecord)
 
 
@@ -105,7 +105,7 @@ def check_contents(manifest: Manifest, raw: bytes, report: Report) -> Contents |
         )
         return None
     try:
-        lines = list(chain.from_iterable(read_blocks(raw, data.raw_bytes)))
+        lines = _lines(raw, data.raw_bytes)
     except FormatError as error:
         report(Code.DATA_MALFORMED, error.message)
         return None
@@ -126,6 +126,16 @@ def check_contents(manifest: Manifest, raw: bytes, report: Report) -> Contents |
     _check_window(manifest, heads, report)
     _check_positions(manifest.sources, heads, report)
     return Contents(hashes, gaps)
+
+
+def _lines(raw: bytes, raw_bytes: int) -> list[bytes]:
+    """Return the lines of a data object; FormatError as soon as they are too many to be records, since each costs far more than its bytes."""
+    lines: list[bytes] = []
+    for block in read_blocks(raw, raw_bytes):
+        lines += block
+        if len(lines) > raw_bytes // _SHORTEST_RECORD_BYTES:
+            raise FormatError(f"the data holds more lines than there can be records in {raw_bytes} bytes")
+    return lines
 
 
 def _gaps(lines: Sequence[bytes], heads: Sequence[RecordHead]) -> tuple[GapRecord, ...]:

@@ -86,7 +86,7 @@ def load_expected(path: Path) -> tuple[ExpectedTrail, ...]:
         ConfigError: It cannot be read, or something in it is not as the module's docstring says.
     """
     try:
-        return parse_expected(path.read_text("utf-8"), str(path))
+        return parse_expected(path.read_text("utf-8-sig"), str(path))
     except OSError as error:
         raise ConfigError(f"cannot read the expected file: {error.strerror}", file=str(path), hint="Check the path.") from error
     except UnicodeDecodeError as error:
@@ -159,7 +159,7 @@ def _since(entry: CommentedMap, file: str, place: str) -> datetime | None:
         raise ConfigError(
             "not a date or time", file=file, line=line, key=f"{place}.since", hint="Write 2026-01-31 or an RFC 3339 time."
         ) from error
-    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment
+    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
 
 
 def _silence(entry: CommentedMap, file: str, place: str) -> timedelta | None:

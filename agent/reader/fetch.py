@@ -1,7 +1,8 @@
 """Reading a store: the narrow interface a verifier needs, and its implementations.
 
 Invariants: nothing is ever written; an object is returned whole or not at all, and never beyond a size the caller names;
-symbolic links and special files are not followed, so a store cannot point outside itself or make a reader hang. Listing
+symbolic links and special files are not followed, so a store cannot point outside itself or make a reader hang, and a linked
+folder below `trails/` or `records/` is an error, because what lies behind it would else be missing from a listing. Listing
 holds no more than one folder's numbers in memory, and only where a trail is damaged. This module must not judge what it reads.
 """
 
@@ -106,14 +107,22 @@ class DirectoryReader:
         Raises:
             NotVerifiedError: There is no such folder.
         """
-        if not root.is_dir():
+        try:
+            there = root.is_dir()
+        except OSError as error:
+            raise NotVerifiedError(
+                f"cannot look at {root}: {error.strerror}", hint="Read permission is needed on the whole store."
+            ) from error
+        if not there:
             raise NotVerifiedError(f"there is no store at {root}: not a folder", hint="Check the path of STORE.")
         self.name = str(root)
         self._root = os.fspath(root)
+        self._plain_folder = ""
 
     def origins(self) -> Iterator[Origin]:
         """Yield the trails with a seal; see `StoreReader`."""
-        for parts in self._folders(f"{self._root}/{TRAILS}", _ORIGIN_DEPTH):
+        self._refuse_links(TRAILS)
+        for parts in self._folders(TRAILS, _ORIGIN_DEPTH):
             try:
                 origin = Origin.parse("/".join(parts))
             except FormatError:
@@ -122,13 +131,25 @@ class DirectoryReader:
                 yield origin
 
     def _folders(self, path: str, depth: int) -> Iterator[tuple[str, ...]]:
-        with self._scan(path) as entries:
-            names = sorted(entry.name for entry in entries if entry.is_dir(follow_symlinks=False))
+        with self._scan(f"{self._root}/{path}") as entries:
+            names = sorted(entry.name for entry in entries if _is_folder(entry, path))
         for name in names:
             if depth == 1:
                 yield (name,)
             else:
                 yield from ((name, *rest) for rest in self._folders(f"{path}/{name}", depth - 1))
+
+    def _refuse_links(self, folder: str) -> None:
+        """Refuse a folder that is, or lies behind, a symbolic link (NotVerifiedError)."""
+        if folder == self._plain_folder:
+            return
+        path = self._root
+        for part in folder.split("/"):
+            path = f"{path}/{part}"
+            if os.path.islink(path):
+                raise _is_link(path.removeprefix(f"{self._root}/"))
+        # Neighbours in a trail share a folder, so remembering one is enough.
+        self._plain_folder = folder
 
     def _scan(self, path: str) -> os._ScandirIterator[str] | _NoEntries:
         try:
@@ -154,13 +175,15 @@ class DirectoryReader:
 
     def objects(self, prefix: str) -> Iterator[ObjectInfo]:
         """Yield the objects; see `StoreReader`."""
+        if prefix:
+            self._refuse_links(prefix)
         folders = [prefix]
         while folders:
             folder = folders.pop()
             with self._scan(f"{self._root}/{folder}") as entries:
                 for entry in entries:
                     key = f"{folder}/{entry.name}" if folder else entry.name
-                    if entry.is_dir(follow_symlinks=False):
+                    if _is_folder(entry, folder):
                         if key != PRIVATE:
                             folders.append(key)
                         continue
@@ -172,6 +195,7 @@ class DirectoryReader:
 
     def read(self, key: str, limit_bytes: int) -> bytes | None:
         """Return an object's bytes; see `StoreReader`."""
+        self._refuse_links(key.rpartition("/")[0] or ".")
         try:
             descriptor = os.open(f"{self._root}/{key}", os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
         except OSError as error:
@@ -194,6 +218,17 @@ class DirectoryReader:
         if len(raw) != status.st_size:
             raise NotVerifiedError(f"{key} changed its size while it was read", hint="Objects are written once; verify again.")
         return raw
+
+
+def _is_link(folder: str) -> NotVerifiedError:
+    return NotVerifiedError(f"{folder} is a symbolic link, so what lies behind it was not read", hint="Put the folder itself there.")
+
+
+def _is_folder(entry: os.DirEntry[str], parent: str) -> bool:
+    """Tell whether an entry is a folder; a link to one is an error where a store's own folders belong, and an object elsewhere."""
+    if entry.is_symlink() and f"{parent}/{entry.name}".strip("/").split("/")[0] in (TRAILS, RECORDS) and entry.is_dir():
+        raise _is_link(f"{parent}/{entry.name}".strip("/"))
+    return entry.is_dir(follow_symlinks=False)
 
 
 class _NoEntries:

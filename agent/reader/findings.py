@@ -13,7 +13,7 @@ from typing import Final, NamedTuple
 
 import msgspec
 
-MAX_KEPT: Final = 1000
+MAX_KEPT_PER_SEVERITY: Final = 1000
 MAX_KEPT_PER_CODE_AND_TRAIL: Final = 50
 
 
@@ -98,6 +98,7 @@ class Code(StrEnum):
     LINK_UNCHECKED = "link_unchecked"
     AWAY = "away"
     CLOCK_BACKWARDS = "clock_backwards"
+    RENAMED = "renamed"
 
     @property
     def severity(self) -> Severity:
@@ -188,6 +189,9 @@ EXPLANATIONS: Final[dict[Code, Explanation]] = {
     Code.CLOCK_BACKWARDS: Explanation(
         _N, "The wall clock went back between two batches.", "The order is that of the seq; times there are less sure."
     ),
+    Code.RENAMED: Explanation(
+        _N, "A trail continues one of another namespace, service or instance.", "Compare with when the agent was given another name."
+    ),
 }
 
 
@@ -238,7 +242,7 @@ class FindingLog:
         self.counts: Counter[Code] = Counter()
         self.worst = Severity.NOTICE
         self._per_trail: dict[str | None, Severity] = {}
-        self._kept_of: Counter[tuple[str | None, Code]] = Counter()
+        self._kept_of: Counter[tuple[str | None, Code] | Severity] = Counter()
 
     def add(self, finding: Finding) -> None:
         """Count a finding, and keep it while there is room."""
@@ -246,8 +250,10 @@ class FindingLog:
         self.worst = max(self.worst, finding.severity)
         self._per_trail[finding.origin] = max(self._per_trail.get(finding.origin, Severity.NOTICE), finding.severity)
         place = (finding.origin, finding.code)
-        if len(self.kept) < MAX_KEPT and self._kept_of[place] < MAX_KEPT_PER_CODE_AND_TRAIL:
+        # Room is per severity, so that a flood of lesser findings cannot hide what a worse one says.
+        if self._kept_of[finding.severity] < MAX_KEPT_PER_SEVERITY and self._kept_of[place] < MAX_KEPT_PER_CODE_AND_TRAIL:
             self._kept_of[place] += 1
+            self._kept_of[finding.severity] += 1
             self.kept.append(finding)
 
     def worst_of(self, origin: str) -> Severity:

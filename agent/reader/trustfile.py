@@ -77,7 +77,8 @@ class TrustFile:
         Raises:
             ConfigError: A line has another form, or a key does not belong to its id.
         """
-        return cls(tuple(_binding(line, file, number) for number, line in enumerate(text.splitlines(), 1) if _words(line)))
+        # Not splitlines(): what an editor shows as one line, such as a comment with U+2028 in it, must be one line here.
+        return cls(tuple(_binding(line, file, number) for number, line in enumerate(text.split("\n"), 1) if _words(line)))
 
     @classmethod
     def load(cls, path: Path) -> Self:
@@ -87,7 +88,7 @@ class TrustFile:
             ConfigError: It cannot be read, or a line of it is wrong.
         """
         try:
-            return cls.parse(path.read_text("utf-8"), str(path))
+            return cls.parse(path.read_text("utf-8-sig"), str(path))
         except OSError as error:
             raise ConfigError(f"cannot read the trust file: {error.strerror}", file=str(path), hint="Check the path.") from error
         except UnicodeDecodeError as error:

@@ -28,7 +28,7 @@ from ..relay.link import Data, End, Gap, InheritedStream, Link, inherited_stream
 from ..trail.records import Certainty, GapCause
 from ..vitals.clock import rfc3339
 from .lines import LINE_LIMIT, LineCutter
-from .stream_appends import StreamAppends
+from .stream_appends import Loss, StreamAppends
 from .tally import Tallier
 
 if TYPE_CHECKING:
@@ -179,8 +179,8 @@ class StreamSource:
         for cursor in mine:
             if cursor is not found:
                 detail = "the agent's parent process ended without the stream's end; what it held is lost"
-                body = self._appends.gap(GapCause.WORKER_CRASHED, Certainty.POSSIBLE, cursor.offset, None, detail, file_id=cursor.file_id)
-                await self._durably(self._appends.plain(gaps=(body,), cursors=(msgspec.structs.replace(cursor, finished=True),)))
+                loss = Loss(GapCause.WORKER_CRASHED, Certainty.POSSIBLE, cursor.offset, None, detail, file_id=cursor.file_id)
+                await self._durably(self._appends.plain(loss=loss, cursors=(msgspec.structs.replace(cursor, finished=True),)))
         self._received = header.base
         self._accounted = self._acknowledged = self._skip_to = max(header.base, 0 if found is None else found.offset)
         if found is None or header.base > found.offset:
@@ -192,14 +192,14 @@ class StreamSource:
 
     async def _open_cursor(self, durable: int, base: int) -> None:
         """Make the stream known before its first byte, and state bytes that were given up before they were durable."""
-        gaps: tuple[bytes, ...] = ()
+        loss: Loss | None = None
         progress: tuple[SourceProgress, ...] = ()
         if base > durable:
             cause = GapCause.SPOOL_FULL if self._gap else GapCause.WORKER_CRASHED
             detail = "bytes were given up by an earlier worker (full spool, over-long line), or their state was lost"
-            gaps = (self._appends.gap(cause, Certainty.POSSIBLE, durable, base, detail),)
+            loss = Loss(cause, Certainty.POSSIBLE, durable, base, detail)
             progress = (self._appends.progress(durable, base),)
-        await self._durably(self._appends.plain(gaps=gaps, progress=progress, cursors=(self._appends.cursor(self._accounted),)))
+        await self._durably(self._appends.plain(loss=loss, progress=progress, cursors=(self._appends.cursor(self._accounted),)))
 
     def _new_cutter(self, offset: int) -> LineCutter:
         return LineCutter(self._is_audit, offset=offset, line_limit=self._line_limit)
@@ -213,8 +213,8 @@ class StreamSource:
                 await self._take(b"", final=True)
                 await self._settle_lost()
                 detail = "the agent's parent process ended without the stream's end; what it held is lost"
-                body = self._appends.gap(GapCause.WORKER_CRASHED, Certainty.POSSIBLE, self._accounted, None, detail)
-                await self._durably(self._appends.plain(gaps=(body,), cursors=(self._appends.cursor(self._accounted, finished=True),)))
+                loss = Loss(GapCause.WORKER_CRASHED, Certainty.POSSIBLE, self._accounted, None, detail)
+                await self._durably(self._appends.plain(loss=loss, cursors=(self._appends.cursor(self._accounted, finished=True),)))
                 return False
             if self._lost is not None and self._intake.has_room():
                 await self._settle_lost()
@@ -274,11 +274,10 @@ class StreamSource:
         self._received = gap.end
         start = self._accounted
         detail = f"the relay threw away {gap.end - max(start, gap.start)} bytes while the agent took none"
-        body = self._appends.gap(GapCause.SPOOL_FULL, Certainty.KNOWN, start, gap.end, detail)
         self._cutter = self._new_cutter(gap.end)
         self._accounted = gap.end
         append = self._appends.plain(
-            gaps=(body,),
+            loss=Loss(GapCause.SPOOL_FULL, Certainty.KNOWN, start, gap.end, detail),
             bytes_lost=gap.end - start,
             progress=(self._appends.progress(start, gap.end),),
             cursors=(self._appends.cursor(self._accounted),),
@@ -330,13 +329,13 @@ class StreamSource:
         lost = self._lost
         if lost is None:
             return
-        gaps: tuple[bytes, ...] = ()
+        loss: Loss | None = None
         if lost.audit_lines:
             detail = f"{lost.audit_lines} audit lines between these offsets were given up while the spool was full"
-            gaps = (self._appends.gap(GapCause.SPOOL_FULL, Certainty.KNOWN, lost.start, lost.end, detail),)
+            loss = Loss(GapCause.SPOOL_FULL, Certainty.KNOWN, lost.start, lost.end, detail)
         progress = self._appends.progress(lost.accounted_from, lost.accounted_to, lines=lost.lines, observability=lost.passed_lines)
         append = self._appends.plain(
-            gaps=gaps, bytes_lost=lost.end - lost.start, progress=(progress,), cursors=(self._appends.cursor(lost.accounted_to),)
+            loss=loss, bytes_lost=lost.end - lost.start, progress=(progress,), cursors=(self._appends.cursor(lost.accounted_to),)
         )
         accepted = await self._intake.submit(append)
         self._lost = None

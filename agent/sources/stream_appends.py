@@ -6,7 +6,7 @@ its file_id the stream's ULID. It reads the clock it is given and nothing else.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from ..intake import Append, Cursor
 from ..trail.manifest import SourceProgress
@@ -18,6 +18,26 @@ if TYPE_CHECKING:
     from ..trail.records import Certainty, GapCause
     from .base import TimeOfDay
     from .tally import Tally
+
+
+class Loss(NamedTuple):
+    """Say what a gap record states: bytes of a stream that are not in the trail.
+
+    Attributes:
+        cause: What kept them out.
+        certainty: How sure it is that there were bytes.
+        start: The first byte's stream offset.
+        end: The stream offset after the last byte; None where it is not known.
+        detail: One sentence for a person.
+        file_id: The ULID of another stream than the one whose append this is.
+    """
+
+    cause: GapCause
+    certainty: Certainty
+    start: int
+    end: int | None
+    detail: str
+    file_id: str | None = None
 
 
 class StreamAppends:
@@ -71,7 +91,7 @@ class StreamAppends:
     def plain(
         self,
         *,
-        gaps: tuple[bytes, ...] = (),
+        loss: Loss | None = None,
         bytes_lost: int = 0,
         progress: tuple[SourceProgress, ...] = (),
         cursors: tuple[Cursor, ...] = (),
@@ -79,19 +99,21 @@ class StreamAppends:
         """Return an append without lines.
 
         Args:
-            gaps: Bodies of gap records.
-            bytes_lost: Bytes they state as lost for certain.
+            loss: What a gap record of it states.
+            bytes_lost: Bytes it states as lost for certain.
             progress: What moved.
             cursors: The cursors after it.
         """
+        # One look at the clock: a seal states the append's time as that of its records, and a verifier compares them.
+        now = rfc3339(self._clock.now())
         return Append(
-            bodies=b"".join(body + b"\n" for body in gaps),
-            records=len(gaps),
-            gaps=len(gaps),
+            bodies=b"" if loss is None else self._gap(loss, now) + b"\n",
+            records=0 if loss is None else 1,
+            gaps=0 if loss is None else 1,
             bytes_lost=bytes_lost,
             progress=progress,
             cursors=cursors,
-            observed_at=rfc3339(self._clock.now()),
+            observed_at=now,
         )
 
     def cursor(self, offset: int, *, finished: bool = False) -> Cursor:
@@ -117,7 +139,8 @@ class StreamAppends:
             quarantined=quarantined,
         )
 
-    def gap(self, cause: GapCause, certainty: Certainty, start: int, end: int | None, detail: str, *, file_id: str | None = None) -> bytes:
-        """Return the body of a gap record; `file_id` names another stream than this one."""
-        now = rfc3339(self._clock.now())
-        return gap_body(self._stream.source, now, cause, certainty, start, end, detail, file_id or self.file_id, self._stream.channel)
+    def _gap(self, loss: Loss, now: str) -> bytes:
+        """Return the body of a gap record."""
+        stream = self._stream
+        file_id = loss.file_id or self.file_id
+        return gap_body(stream.source, now, loss.cause, loss.certainty, loss.start, loss.end, loss.detail, file_id, stream.channel)

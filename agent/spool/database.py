@@ -14,10 +14,10 @@ shared-memory file, and a second process fails at once). No policy lives here: b
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import sqlite3
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -70,7 +70,8 @@ class Database:
             self._db = self._open()
         except sqlite3.DatabaseError as error:
             message = f"cannot open the spool {self.path}: {error}"
-            raise StateError(message) from error
+            hint = "Keep the state directory as evidence, and start with an empty one; the store shows where the old trail ended."
+            raise StateError(message, hint=hint) from error
 
     def _open(self) -> sqlite3.Connection:
         # Created with the right mode before SQLite creates it with the umask's.
@@ -83,9 +84,9 @@ class Database:
             "synchronous=FULL",
             "secure_delete=OFF",
             "auto_vacuum=NONE",
-            "cache_size=-8192",
+            "cache_size=-2048",
             "temp_store=MEMORY",
-            "wal_autocheckpoint=1024",
+            "wal_autocheckpoint=2048",
             "journal_size_limit=33554432",
         ):
             db.execute(f"PRAGMA {pragma}").fetchall()
@@ -108,7 +109,7 @@ class Database:
         """Checkpoint the write-ahead log and close the file."""
         self._db.close()
 
-    @contextmanager
+    @contextlib.contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
         """Run one durable transaction and translate SQLite's errors by what to do about them."""
         try:
@@ -348,6 +349,19 @@ class Database:
         if len(finished) > keep:
             with self._transaction() as db:
                 db.executemany("DELETE FROM cursors WHERE file_id = ?", [(file_id,) for file_id in finished[:-keep]])
+
+    def shrink(self, *, rebuild: bool = False) -> None:
+        """Give disk space back as far as that can be had: empty the write-ahead log, and on request rebuild the file.
+
+        Args:
+            rebuild: Write the file anew without its free pages; for a spool that holds next to nothing.
+        """
+        # Without room for it nothing happens, and the file stays as sound as it was; the caller tries again.
+        with contextlib.suppress(sqlite3.OperationalError):
+            self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+            if rebuild:
+                self._db.execute("VACUUM")
+                self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
 
     def problems(self) -> list[str]:
         """Check the file's structure and every block's SHA-256; an empty list means sound."""

@@ -7,13 +7,15 @@ Invariants:
     - Commits group by bytes when busy and go out at once when idle; appends without records wait up to a second for
       company, because nobody's "durable" depends on them.
     - The bound is kept here, well below anything SQLite or the disk would enforce: sealing and receipts free space and
-      are never refused; only appends wait. A ballast file gives back room when the disk itself is full.
+      are never refused; only appends wait. When the disk itself is full a ballast file gives its room back to those two,
+      and to nobody else: appends wait until it is in its place again, or they would eat the room that lets the spool empty.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import os
 import sqlite3
 import time
@@ -33,16 +35,17 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-PENDING_BYTES: Final = 4 << 20
+PENDING_BYTES: Final = 3 << 20
 """How many bytes may be accepted but not yet committed."""
-GROUP_BYTES: Final = 2 << 20
+GROUP_BYTES: Final = 1 << 20
 """How many bytes one transaction takes, about."""
 COMPANY_SECONDS: Final = 1.0
 """How long an append without records may wait for others."""
 COMPANY_COUNT: Final = 64
 """How many appends without records may wait."""
 BALLAST_FILE: Final = "ballast"
-BALLAST_BYTES: Final = 8 << 20
+BALLAST_BYTES: Final = 24 << 20
+"""More than a checkpoint can make the database grow by: 16 MiB of write-ahead log, and the largest transaction."""
 RETRY_SECONDS: Final = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
 RESERVE: Final = 16
 """One part in this many of the bound is kept free of appends: room for gap records and for the batch being cut."""
@@ -81,6 +84,7 @@ class Spool:
         self._hurry = False
         self._failure: TrailsealError | None = None
         self._full: str | None = None
+        self._disk_full = False
         self._work = asyncio.Event()
         self._room = asyncio.Condition()
         self._has_ballast = False
@@ -145,6 +149,9 @@ class Spool:
 
     def _over_bound(self, more_bytes: int) -> bool:
         return self.held_bytes + self._pending_bytes + more_bytes > self.max_bytes - self.max_bytes // RESERVE
+
+    def _has_room_again(self) -> bool:
+        return not self._over_bound(0) and not self._disk_full
 
     async def submit(self, append: Append) -> Awaitable[None]:
         """Accept one append, waiting for room first; the awaitable resolves once it is durable.
@@ -236,18 +243,27 @@ class Spool:
         while True:
             started = time.perf_counter()
             try:
-                added = await self.read(lambda db: db.append(appends))
+                added = await self.read(lambda db: self._append(db, appends))
             except SpoolFullError as error:
                 # The cursors have not moved, so nothing is lost by waiting; shipping goes on and frees space.
+                self._disk_full = True
                 self._say_full(error.message)
+                await self.read(lambda db: db.shrink(rebuild=not self.held_bytes))
                 await asyncio.sleep(RETRY_SECONDS[min(attempt, len(RETRY_SECONDS) - 1)])
                 attempt += 1
                 continue
+            self._disk_full = False
             self.held_bytes += added
             self.held_records += sum(a.records for a in appends)
             self.appended_bytes += sum(len(a.bodies) for a in appends)
             self._on_commit(time.perf_counter() - started, appends)
             return
+
+    def _append(self, db: Database, appends: list[Append]) -> int:
+        if not self._has_ballast and not self._place_ballast():
+            message = f"the disk of {self._state} has less than {BALLAST_BYTES >> 20} MiB left, which are kept for sealing and shipping"
+            raise SpoolFullError(message)
+        return db.append(appends)
 
     def _fail(self, error: TrailsealError, group: list[tuple[Append, asyncio.Future[None]]]) -> None:
         self._failure = error
@@ -256,13 +272,18 @@ class Spool:
                 future.set_exception(error)
                 future.exception()  # Marks it as seen: the supervisor reports the cause once, not once per append.
 
+    @property
+    def full(self) -> str | None:
+        """Return why appends or the sealer wait for room; None while nobody does."""
+        return self._full
+
     def _say_full(self, why: str) -> None:
         if self._full is None:
             self._full = why
             self._on_full(why)
 
     async def _make_room_known(self) -> None:
-        if self._full is not None and not self._over_bound(0):
+        if self._full is not None and self._has_room_again():
             self._full = None
             self._on_full(None)
         async with self._room:
@@ -346,18 +367,27 @@ class Spool:
         attempt = 0
         while True:
             try:
-                result = await self.read(method)
+                result = await self.read(lambda db: self._free(db, method))
             except SpoolFullError as error:
                 self._say_full(error.message)
-                await self._run(self._drop_ballast)
                 await asyncio.sleep(RETRY_SECONDS[min(attempt, len(RETRY_SECONDS) - 1)])
                 attempt += 1
                 continue
-            if not self._has_ballast and attempt == 0:
+            if not self._has_ballast:
                 await self._run(self._place_ballast)
             return result
 
-    def _place_ballast(self) -> None:
+    def _free(self, db: Database, method: Callable[[Database], T]) -> T:
+        """Run a transaction that makes room, on the database's thread: no append comes between it and the ballast's room."""
+        try:
+            return method(db)
+        except SpoolFullError:
+            self._drop_ballast()
+            db.shrink()
+            return method(db)
+
+    def _place_ballast(self) -> bool:
+        """Take the ballast's room; say whether it could be had, or never can (a file system without reservations)."""
         path = self._state / BALLAST_FILE
         try:
             fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -365,11 +395,12 @@ class Spool:
                 os.posix_fallocate(fd, 0, BALLAST_BYTES)
             finally:
                 os.close(fd)
-        except OSError:
-            # No room for it now: it is a comfort, and is tried again after the next transaction that frees space.
-            path.unlink(missing_ok=True)
-            return
+        except OSError as error:
+            with contextlib.suppress(OSError):
+                path.unlink(missing_ok=True)
+            return error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
         self._has_ballast = True
+        return True
 
     def _drop_ballast(self) -> None:
         (self._state / BALLAST_FILE).unlink(missing_ok=True)

@@ -89,11 +89,13 @@ class BatchBuilder:
         if bodies.pop() or not all([body.startswith(_BODY_START) for body in bodies]):  # noqa: C419 -- a list is twice as fast here
             raise IntegrityError("a block of the spool is not made of record bodies")
         lines = [b'{"seq":%d%b' % numbered for numbered in enumerate(bodies, self.frontier.size)]
+        count = len(bodies)
+        del bodies  # A block's worth of memory, which compressing needs now.
         self.frontier = self.frontier.extend([sha256(b"\x00" + line).digest() for line in lines])
         lines.append(b"")
         raw = b"\n".join(lines)
         self._parts.append(self._compressor.compress(raw))
-        self.count += len(bodies)
+        self.count += count
         self.raw_bytes += len(raw)
 
     def finish(self) -> Cut:

@@ -31,6 +31,7 @@ CLIENTS: Final = 8
 ROTATIONS: Final = 5
 
 CONFIGURATION: Final = """
+{user}
 daemon off;
 worker_processes 2;
 pid {folder}/nginx.pid;
@@ -79,7 +80,7 @@ ADMIN_PATHS: Final = (
 )  # fmt: skip
 OTHER_PATHS: Final = (
     "/", "/items/7", '/items/"stream":"audit"', "/items/admin?stream=audit", '/x?{"stream":"audit","event_id":"forged"}',
-    "/public/admin", "/%0a%7B%22stream%22:%22audit%22%7D", r'/\u0022stream\u0022:\u0022audit\u0022',
+    "/public/admin", "/%0a%7B%22stream%22:%22audit%22%7D", r"/\u0022stream\u0022:\u0022audit\u0022",
 )  # fmt: skip
 USERS: Final = (
     None, "ada", "zoë", 'eve","type","system', "back\\slash", "tab\there", "bell\x07\x1b[31m", "line\u2028separator", "x" * 512,
@@ -162,12 +163,9 @@ def server(tmp_path: Path) -> Iterator[int]:
     folder.mkdir()
     (tmp_path / "logs").mkdir()
     log = tmp_path / "logs" / "access.log"
-    (folder / "nginx.conf").write_text(CONFIGURATION.format(folder=folder, port=port, log=log), encoding="utf-8")
-    # Workers of an nginx that root starts are nobody's, and open the log anew by themselves.
-    for path in (folder, log.parent):
-        path.chmod(0o777)
-    for parent in list(tmp_path.parents)[:2]:
-        parent.chmod(parent.stat().st_mode | 0o011) if os.geteuid() == 0 and parent.owner() == "root" else None
+    # Workers open the log anew by themselves; started by root they would be somebody else, who may not look into our folder.
+    user = "user root root;" if os.geteuid() == 0 else ""
+    (folder / "nginx.conf").write_text(CONFIGURATION.format(user=user, folder=folder, port=port, log=log), encoding="utf-8")
     nginx(folder, "-t")
     process = subprocess.Popen([found, "-p", str(folder), "-c", str(folder / "nginx.conf")], env={**os.environ, "TZ": "UTC"})
     try:
@@ -198,6 +196,7 @@ def test_every_admin_request_to_a_real_nginx_is_in_the_trail_once_and_nothing_el
         asyncio.run(load())
         files = sorted(log.parent.iterdir())
         assert len(files) == ROTATIONS + 1
+        assert all(file.stat().st_size > 0 for file in files)
         site.wait_drained(sum(file.stat().st_size for file in files))
         assert agent.stop() == 0, agent.log
 
@@ -226,5 +225,6 @@ def test_every_admin_request_to_a_real_nginx_is_in_the_trail_once_and_nothing_el
     assert len(lines) == asked.others
     assert all(b'"request":' in line for line in lines)
     assert any(json.dumps('"stream":"audit"')[1:-1].encode() in line for line in lines)
+    assert "access.log" not in (tmp_path / "nginx" / "error.log").read_text(encoding="utf-8"), "nginx could not open its log anew"
     verdict = site.verify()
     assert verdict.code == 0, verdict.findings()

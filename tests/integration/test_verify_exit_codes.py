@@ -16,7 +16,7 @@ from tests.support import loggen
 from tests.support.agent_process import Site, believe, trailseal, until, verify
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
 HEARTBEAT_SECONDS = 1.0
 

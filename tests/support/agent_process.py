@@ -17,7 +17,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Self
 
 from agent.trail.batch import read_data
 from agent.trail.layout import parse_seal_key
@@ -49,11 +49,9 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def trailseal(*arguments: str | Path, **options: Any) -> subprocess.CompletedProcess[str]:
+def trailseal(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
     """Run a command of the real command line to its end."""
-    return subprocess.run(
-        [TRAILSEAL, *map(str, arguments)], **{"capture_output": True, "text": True, "timeout": PATIENCE_SECONDS, "check": False, **options}
-    )
+    return subprocess.run([TRAILSEAL, *map(str, arguments)], capture_output=True, text=True, timeout=PATIENCE_SECONDS, check=False)
 
 
 class Verdict(NamedTuple):
@@ -234,7 +232,7 @@ class Agent:
             defaults: dict[str, Any] = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, "stderr": stderr}
             self.process: subprocess.Popen[bytes] = subprocess.Popen(arguments, **{**defaults, "start_new_session": True, **options})
 
-    def __enter__(self) -> Agent:
+    def __enter__(self) -> Self:
         """Return the run."""
         return self
 

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 AUDIT_EVERY: Final = 10
+_LOOK_SECONDS: Final = 0.05
 _FIRST: Final = datetime(2026, 1, 8, 14, 0, tzinfo=UTC)
 _ACTORS: Final = (
     '{"type":"user","id":"ada@example.com","session":"s-%d"}',
@@ -84,14 +85,23 @@ def others(count: int, audit_every: int = AUDIT_EVERY) -> bytes:
     return b"".join([other_line(number) for number in range(count) if not is_audit(number, audit_every)])
 
 
-def blocks(count: int, step: int, seconds: float, audit_every: int = AUDIT_EVERY, run: str = "run") -> Iterator[bytes]:
-    """Yield all lines in steps, spread evenly over a time."""
+def blocks(
+    count: int,
+    step: int,
+    seconds: float,
+    audit_every: int = AUDIT_EVERY,
+    run: str = "run",
+    *,
+    first: int = 0,
+    hurry: Path | None = None,
+) -> Iterator[bytes]:
+    """Yield the lines from number `first` to `count` in steps, spread evenly over a time, or at once when `hurry` exists."""
     started = time.monotonic()
-    for first in range(0, count, step):
-        ahead = started + seconds * first / count - time.monotonic()
-        if ahead > 0:
-            time.sleep(ahead)
-        yield block(first, min(step, count - first), audit_every, run)
+    for number in range(first, count, step):
+        due = started + seconds * (number - first) / (count - first)
+        while (ahead := due - time.monotonic()) > 0 and not (hurry and hurry.exists()):
+            time.sleep(min(ahead, _LOOK_SECONDS))
+        yield block(number, min(step, count - number), audit_every, run)
 
 
 def rotate(path: Path) -> None:
@@ -106,8 +116,10 @@ def rotate(path: Path) -> None:
 def main() -> int:
     """Write lines as the command line says."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("count", type=int)
+    parser.add_argument("count", type=int, help="the number after that of the last line")
+    parser.add_argument("--first", type=int, default=0, help="the number of the first line")
     parser.add_argument("--seconds", type=float, default=0.0, help="spread the lines over this time")
+    parser.add_argument("--hurry", type=Path, help="once this file exists, write the rest at once")
     parser.add_argument("--step", type=int, default=500, help="lines written at a time")
     parser.add_argument("--audit-every", type=int, default=AUDIT_EVERY)
     parser.add_argument("--run", default="run", help="begins every event_id")
@@ -115,9 +127,10 @@ def main() -> int:
     parser.add_argument("--rotations", type=int, default=0, help="how often the file is renamed on the way")
     parser.add_argument("--exit-code", type=int, default=0)
     options = parser.parse_args()
-    rotate_at = {options.count * turn // (options.rotations + 1) // options.step for turn in range(1, options.rotations + 1)}
+    lines = options.count - options.first
+    rotate_at = {lines * turn // (options.rotations + 1) // options.step for turn in range(1, options.rotations + 1)}
     out = sys.stdout.buffer if options.file is None else options.file.open("ab", buffering=0)
-    steps = blocks(options.count, options.step, options.seconds, options.audit_every, options.run)
+    steps = blocks(options.count, options.step, options.seconds, options.audit_every, options.run, first=options.first, hurry=options.hurry)
     for number, piece in enumerate(steps):
         if number in rotate_at:
             out.close()

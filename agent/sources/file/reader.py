@@ -187,16 +187,16 @@ class Reader:
         skipped = 0 if self.hole_from is None else self._skip_hole(chunk, tally)
         pieces, consumed = self._cutter.feed(chunk[skipped:] if skipped else chunk, final=final and at_end)
         consumed += skipped
-        tally.add(pieces, self._context.separator)
         boundary = self._cutter.boundary
-        self._window = data[: before + consumed][-WINDOW_BYTES:]
-        append = None
+        self._window = data[max(0, before + consumed - WINDOW_BYTES) : before + consumed]
         if boundary > cursor.offset:
             self._move(boundary, data, position - before, max(size, 0 if tally.gaps else cursor.size_seen))
         elif size > cursor.size_seen or tally.gaps:
             self._cursor = replace(cursor, size_seen=size)
-        if boundary > cursor.offset or tally.gaps:
-            append = tally.append(boundary, (self._cursor,))
+        # The pieces have their own copies; the separator's work shall not add to two more of the block.
+        del data, chunk
+        tally.add(pieces, self._context.separator)
+        append = tally.append(boundary, (self._cursor,)) if boundary > cursor.offset or tally.gaps else None
         return Step(append, tuple(tally.observability), at_end, size)
 
     def _move(self, boundary: int, data: bytes, data_offset: int, size_seen: int) -> None:

@@ -43,7 +43,7 @@ class TailSettings:
     linger_seconds: float = 10.0
     stop_seconds: float = 3.0
     max_open: int = 512
-    in_flight: int = 2
+    in_flight: int = 8
     retry_seconds: tuple[float, float] = (0.5, 30.0)
 
     def __post_init__(self) -> None:
