@@ -19,13 +19,17 @@ fi
 # Stamps hold what was installed, not when: a checkout changes times, and only contents matter.
 locked="$("$python" -c 'import sys; print(sys.version, sys.base_prefix)') $(sha256sum <requirements/dev.txt)"
 if [ "$(cat "$venv/.locked" 2>/dev/null)" != "$locked" ]; then
-  printf '== environment %s with %s\n' "$venv" "$("$python" -V)"
-  "$python" -m venv --clear "$venv"
-  "$venv/bin/python" -m pip install --quiet --disable-pip-version-check --require-hashes --requirement requirements/dev.txt
+  # An environment that somebody else made must not be emptied because VENV names it by mistake.
+  [[ ! -e $venv || -e $venv/.trailseal ]] || fail "$venv was not made by this script; remove it, or name another folder: VENV=FOLDER"
+  printf '== environment %s with %s (a minute, the first time)\n' "$venv" "$("$python" -V)"
+  rm -rf "$venv"
+  "$python" -m venv "$venv"
+  touch "$venv/.trailseal"
+  "$venv/bin/python" -m pip install --quiet --quiet --disable-pip-version-check --require-hashes --requirement requirements/dev.txt
   printf '%s\n' "$locked" >"$venv/.locked"
 fi
 installed="$PWD $(sha256sum <pyproject.toml)"
 if [ "$(cat "$venv/.installed" 2>/dev/null)" != "$installed" ]; then
-  "$venv/bin/python" -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+  "$venv/bin/python" -m pip install --quiet --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
   printf '%s\n' "$installed" >"$venv/.installed"
 fi
