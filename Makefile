@@ -54,7 +54,8 @@ unit: setup ## The unit and property tests only
 
 .PHONY: bench
 bench: setup ## Measure: run every benchmark and print its figures
-	@for file in benchmarks/[a-z]*.py; do echo "== $$file"; "$(BIN)/python" "$$file"; done
+	@for run in "throughput.py mixed" "throughput.py audit" "throughput.py mixed --cores 2" "throughput.py audit --cores 2" \
+	  latency.py idle.py start.py verify.py micro_separator.py; do "$(BIN)/python" benchmarks/$$run; done
 
 .PHONY: demo
 demo: ## Show the product at work on a real service

@@ -35,6 +35,11 @@ class Pending:
         self.held_bytes = 0
         self.first_record_at: float | None = None
 
+    def joins(self, block: Block) -> bool:
+        """Say whether a block goes on where this batch's sources are; records put back after a fork may not."""
+        steps = ((self.progress.get((step.id, step.file_id)), step) for step in block.meta.progress)
+        return all(before is None or before.to_offset == step.from_offset for before, step in steps)
+
     def note(self, block: Block, now: float) -> None:
         """Count a block whose bodies were added to the builder."""
         self.through = block.id

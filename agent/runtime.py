@@ -406,7 +406,9 @@ def _keep_evidence(folder: Path, name: str, fork: ForkFoundError) -> None:
         for side, data in (("ours", fork.ours), ("theirs", fork.theirs)):
             fd = os.open(folder / f"{name}.{side}", os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
             try:
-                os.write(fd, data)
+                view = memoryview(data)
+                while view:
+                    view = view[os.write(fd, view) :]
                 os.fsync(fd)
             finally:
                 os.close(fd)

@@ -137,12 +137,16 @@ class Sealer:
             return
         origin = Origin.parse(head.origin)
         renamed = (origin.namespace, origin.service, origin.instance) != mine
-        if renamed or head.reason == ManifestReason.CLOSE:
-            await self._open_epoch(Continues(head.origin, head.size, head.root.hex(), ContinuesWhy.REOPENED))
-            return
-        self._key = SigningKey.parse(head.signing_key)
-        self._reset(head)
-        await self._cut(ManifestReason.RESUME, unclean=head.reason != ManifestReason.STOP)
+        if head.reason != ManifestReason.CLOSE:
+            self._key = SigningKey.parse(head.signing_key)
+            self._reset(head)
+            await self._cut(ManifestReason.RESUME, unclean=head.reason != ManifestReason.STOP)
+            if not renamed:
+                return
+            # The old name's trail gets an end of its own: nothing under another name can vouch for how it ended.
+            await self._end(ManifestReason.CLOSE)
+            head = self.head
+        await self._open_epoch(Continues(head.origin, head.size, head.root.hex(), ContinuesWhy.REOPENED))
 
     def _reset(self, head: Head) -> None:
         self._pending = Pending(Frontier.decode(head.frontier))
@@ -193,6 +197,8 @@ class Sealer:
             for block in blocks:
                 if self._pending.builder.count and self._pending.builder.raw_bytes + len(block.bodies) > self._policy.max_bytes:
                     await self._cut(ManifestReason.SIZE)
+                if not self._pending.joins(block):
+                    await self._cut(ManifestReason.AGE)
                 if block.bodies:
                     await asyncio.to_thread(self._pending.builder.add, block.bodies)
                 self._pending.note(block, time.monotonic())
@@ -377,7 +383,7 @@ class Sealer:
             if origin in self.abandoned:
                 return
             self.abandoned.add(origin)
-            requeue = [unsealed(queued) for queued in await self._spool.unconfirmed(origin, required)]
+            requeue = [await asyncio.to_thread(unsealed, queued) for queued in await self._spool.unconfirmed(origin, required)]
             known = confirmed is not None and confirmed.origin == origin
             continues = Continues(
                 origin=origin,

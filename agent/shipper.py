@@ -5,6 +5,8 @@ Invariants:
     - What is sent is what was made durable at the cut: a retry sends the same bytes under the same keys, for ever.
     - "Already there" is never taken on trust: the object is read back. The same bytes mean an earlier reply was lost;
       other bytes mean a fork, and then nothing more is written under that trail's name.
+    - A store that lacks the newest seal it confirmed is not the store it was (a disk that is not mounted, a folder made
+      anew): nothing is written to it until it is there again, because a receipt for a batch beside the trail is a loss.
     - A receipt is recorded only after the store's `create` returned (or the comparison held) for both objects.
 
 It must not know how a batch was made, nor what is in it.
@@ -21,6 +23,7 @@ import structlog
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, wait_random_exponential
 
 from .errors import ForkError, TransientError
+from .trail.layout import Origin, seal_key
 from .vitals.catalogue import Outcome
 from .vitals.clock import rfc3339
 
@@ -108,9 +111,11 @@ class Shipper:
         self._abandoned = abandoned
         self._on_fork = on_fork
         self._confirmations: dict[int, set[str]] = {}
+        self._recognised: set[str] = set()
 
     async def run(self) -> None:
         """Ship for ever, one task per store."""
+        await self._spool.settle((*self._required_ids, *self._optional_ids))
         async with asyncio.TaskGroup() as group:
             for store in self._required:
                 group.create_task(self._run_store(store), name=f"ship-{store.id}")
@@ -190,6 +195,7 @@ class Shipper:
             error = state.outcome.exception() if state.outcome is not None else None
             why = error.message if isinstance(error, TransientError) else f"no answer within {ATTEMPT_SECONDS:.0f} s"
             trouble.append(why)
+            self._recognised.discard(store.id)
             self._events.attempted(store.id, Outcome.TRANSIENT)
             self._events.troubled(store.id, why)
 
@@ -209,6 +215,7 @@ class Shipper:
 
     async def _attempt(self, store: Store, queued: QueuedBatch, key: str, data: bytes) -> None:
         async with asyncio.timeout(ATTEMPT_SECONDS):
+            await self._recognise(store)
             if await store.create(key, data):
                 self._events.attempted(store.id, Outcome.CREATED)
                 return
@@ -219,6 +226,17 @@ class Shipper:
         if present != data:
             raise ForkFoundError(store.id, queued, key, data, present)
         self._events.attempted(store.id, Outcome.PRESENT)
+
+    async def _recognise(self, store: Store) -> None:
+        """Look, at the start and after every failure, whether the store still has what it confirmed last."""
+        if store.id in self._recognised:
+            return
+        known = await self._spool.confirmed(store.id)
+        if known is not None and await store.read(seal_key(Origin.parse(known.origin), known.number)) is None:
+            message = f"store {store.id} confirmed batch {known.number} of {known.origin} at {known.at} and no longer has it"
+            hint = "Is its disk mounted? It is tried again by itself. A new, empty store needs an id of its own."
+            raise TransientError(message, hint=hint)
+        self._recognised.add(store.id)
 
     async def _let_go(self) -> None:
         """Let batches go that only optional stores lack, once they fill half of the spool; healing copies them later."""

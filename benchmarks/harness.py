@@ -71,7 +71,7 @@ class BenchmarkError(Exception):
 class Agent:
     """One agent with a state and a store of its own below a folder."""
 
-    def __init__(  # noqa: PLR0913 -- these are the conditions of a measurement
+    def __init__(
         self,
         folder: Path,
         log: Path,
@@ -192,12 +192,12 @@ class Agent:
             raise BenchmarkError("the agent does not run")
         self.memory()
         process.send_signal(signal.SIGTERM)
-        ended = 0
-        while not ended:
+        while True:
             self.memory()
             ended, status, usage = os.wait4(process.pid, os.WNOHANG)
-            if not ended:
-                time.sleep(0.005)
+            if ended:
+                break
+            time.sleep(0.005)
         seconds = self.since_start()
         process.returncode = os.waitstatus_to_exitcode(status)
         self._process = None

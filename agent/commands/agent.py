@@ -92,7 +92,11 @@ def _start(settings: Settings) -> int:
     from ..vitals import log
 
     log.configure(settings.log.level)
-    return runtime.run(settings)
+    code = runtime.run(settings)
+    # A thread that waits for a store which hangs in the kernel cannot be ended, and the interpreter would wait for it for ever.
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
 
 
 def _load_structlog_without_rich() -> None:

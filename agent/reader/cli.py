@@ -6,8 +6,10 @@ terminals only, the bar on stderr, so that stdout can be kept as evidence. The c
 
 from __future__ import annotations
 
+import io
 import sys
-from contextlib import contextmanager
+import time
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -84,7 +86,10 @@ def _failing_clearly() -> Iterator[None]:
     try:
         yield
     except TrailsealError as error:
-        click.echo(f"trailseal: {error.message}\n  {error.hint}", err=True)
+        from .report import printable
+
+        # A message may hold the name of a file that somebody else chose.
+        click.echo(f"trailseal: {printable(error.message)}\n  {printable(error.hint)}", err=True)
         sys.exit(error.exit_code)
 
 
@@ -101,7 +106,9 @@ def _progress(store: StoreReader, *, wanted: bool) -> Iterator[Callable[[int], N
     columns = (TextColumn("verifying"), BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
         task = progress.add_task("verifying", total=None)
-        progress.update(task, total=sum(info.size for info in store.objects("")))
+        # Only for the bar: what cannot be listed is found, and judged, by the verification itself.
+        with suppress(TrailsealError, OSError):
+            progress.update(task, total=sum(info.size for info in store.objects("")))
         yield lambda count: progress.advance(task, count)
 
 
@@ -131,17 +138,22 @@ def verify_command(  # noqa: D103 -- click shows the help text; one argument for
         )
         reader = open_store(store)
         with _progress(reader, wanted=not quiet) as advance:
-            report = verify_store(reader, options, now=datetime.now(UTC), advance=advance)
+            began = time.monotonic()
+            report = verify_store(reader, options, now=datetime.now(UTC), advance=advance, elapsed_seconds=lambda: time.monotonic() - began)
     # Imported late so that `--help` and usage errors do not wait for rich.
     from . import report as show
 
     if as_json:
-        import orjson
+        import json
 
-        click.echo(orjson.dumps(show.as_json(report), option=orjson.OPT_INDENT_2))
+        # ASCII only, so that no encoding of a terminal or a pipe can refuse it, and no character of it can drive a terminal.
+        click.echo(json.dumps(show.as_json(report), indent=2))
     else:
         from rich.console import Console
 
+        if isinstance(sys.stdout, io.TextIOWrapper):
+            # What the terminal's encoding cannot show is escaped; the verdict must not depend on it.
+            sys.stdout.reconfigure(errors="backslashreplace")
         console = Console(soft_wrap=False)
         if quiet:
             console.print(show.closing_line(report), highlight=False, soft_wrap=True)

@@ -129,7 +129,7 @@ def check_contents(manifest: Manifest, raw: bytes, report: Report) -> Contents |
 
 
 def _lines(raw: bytes, raw_bytes: int) -> list[bytes]:
-    """Return the lines of a data object; FormatError as soon as they are too many to be records, since each costs far more than its bytes."""
+    """Return the lines of a data object; FormatError as soon as they are too many to be records, each of which costs memory."""
     lines: list[bytes] = []
     for block in read_blocks(raw, raw_bytes):
         lines += block

@@ -52,7 +52,8 @@ class StoreReader(Protocol):
     Guarantees:
         Ordering: `origins` and `seals` are sorted; `objects` has no order.
         Completeness: an object that was there when a listing began and is still there is in it.
-        Failure: what is there but cannot be read raises `NotVerifiedError`; it is never taken for absent.
+        Failure: what is there but cannot be read raises `NotVerifiedError`; it is never taken for absent. A listing raises it
+            after everything else was yielded, so that one unreadable folder does not hide what is wrong in another.
     """
 
     name: str
@@ -122,22 +123,33 @@ class DirectoryReader:
     def origins(self) -> Iterator[Origin]:
         """Yield the trails with a seal; see `StoreReader`."""
         self._refuse_links(TRAILS)
-        for parts in self._folders(TRAILS, _ORIGIN_DEPTH):
+        failures: list[NotVerifiedError] = []
+        for parts in self._folders(TRAILS, _ORIGIN_DEPTH, failures):
             try:
                 origin = Origin.parse("/".join(parts))
             except FormatError:
                 continue
-            if any(True for _ in self._seal_numbers(origin)):
-                yield origin
+            try:
+                if any(True for _ in self._seal_numbers(origin)):
+                    yield origin
+            except NotVerifiedError as error:
+                failures.append(error)
+        if failures:
+            raise failures[0]
 
-    def _folders(self, path: str, depth: int) -> Iterator[tuple[str, ...]]:
-        with self._scan(f"{self._root}/{path}") as entries:
-            names = sorted(entry.name for entry in entries if _is_folder(entry, path))
-        for name in names:
+    def _folders(self, path: str, depth: int, failures: list[NotVerifiedError]) -> Iterator[tuple[str, ...]]:
+        """Yield the folders so many levels below a folder, sorted; what cannot be listed is noted and passed over."""
+        names: list[str] = []
+        try:
+            with self._scan(f"{self._root}/{path}") as entries:
+                names += [entry.name for entry in entries if _is_folder(entry, path, failures)]
+        except NotVerifiedError as error:
+            failures.append(error)
+        for name in sorted(names):
             if depth == 1:
                 yield (name,)
             else:
-                yield from ((name, *rest) for rest in self._folders(f"{path}/{name}", depth - 1))
+                yield from ((name, *rest) for rest in self._folders(f"{path}/{name}", depth - 1, failures))
 
     def _refuse_links(self, folder: str) -> None:
         """Refuse a folder that is, or lies behind, a symbolic link (NotVerifiedError)."""
@@ -146,7 +158,7 @@ class DirectoryReader:
         path = self._root
         for part in folder.split("/"):
             path = f"{path}/{part}"
-            if os.path.islink(path):
+            if os.path.islink(path):  # noqa: PTH114 -- Path.is_symlink raises where nobody may look; opening says that better
                 raise _is_link(path.removeprefix(f"{self._root}/"))
         # Neighbours in a trail share a folder, so remembering one is enough.
         self._plain_folder = folder
@@ -178,20 +190,32 @@ class DirectoryReader:
         if prefix:
             self._refuse_links(prefix)
         folders = [prefix]
+        failures: list[NotVerifiedError] = []
         while folders:
             folder = folders.pop()
-            with self._scan(f"{self._root}/{folder}") as entries:
-                for entry in entries:
-                    key = f"{folder}/{entry.name}" if folder else entry.name
-                    if _is_folder(entry, folder):
-                        if key != PRIVATE:
-                            folders.append(key)
-                        continue
-                    try:
-                        status = entry.stat(follow_symlinks=False)
-                    except FileNotFoundError:
-                        continue
-                    yield ObjectInfo(key, status.st_size if stat.S_ISREG(status.st_mode) else 0, status.st_mtime)
+            try:
+                yield from self._objects_in(folder, folders, failures)
+            except NotVerifiedError as error:
+                failures.append(error)
+        if failures:
+            raise failures[0]
+
+    def _objects_in(self, folder: str, folders: list[str], failures: list[NotVerifiedError]) -> Iterator[ObjectInfo]:
+        """Yield a folder's own objects, and add the folders in it to ``folders``."""
+        with self._scan(f"{self._root}/{folder}") as entries:
+            for entry in entries:
+                key = f"{folder}/{entry.name}" if folder else entry.name
+                if _is_folder(entry, folder, failures):
+                    if key != PRIVATE:
+                        folders.append(key)
+                    continue
+                try:
+                    status = entry.stat(follow_symlinks=False)
+                except FileNotFoundError:
+                    continue
+                except OSError as error:
+                    raise NotVerifiedError(f"cannot look at {key}: {error.strerror}") from error
+                yield ObjectInfo(key, status.st_size if stat.S_ISREG(status.st_mode) else 0, status.st_mtime)
 
     def read(self, key: str, limit_bytes: int) -> bytes | None:
         """Return an object's bytes; see `StoreReader`."""
@@ -224,11 +248,20 @@ def _is_link(folder: str) -> NotVerifiedError:
     return NotVerifiedError(f"{folder} is a symbolic link, so what lies behind it was not read", hint="Put the folder itself there.")
 
 
-def _is_folder(entry: os.DirEntry[str], parent: str) -> bool:
-    """Tell whether an entry is a folder; a link to one is an error where a store's own folders belong, and an object elsewhere."""
-    if entry.is_symlink() and f"{parent}/{entry.name}".strip("/").split("/")[0] in (TRAILS, RECORDS) and entry.is_dir():
-        raise _is_link(f"{parent}/{entry.name}".strip("/"))
+def _is_folder(entry: os.DirEntry[str], parent: str, failures: list[NotVerifiedError]) -> bool:
+    """Tell whether an entry is a folder; a link to one is an object, and a failure where a store's own folders belong."""
+    key = f"{parent}/{entry.name}".lstrip("/")
+    if entry.is_symlink() and key.split("/")[0] in (TRAILS, RECORDS) and _leads_to_a_folder(entry):
+        failures.append(_is_link(key))
     return entry.is_dir(follow_symlinks=False)
+
+
+def _leads_to_a_folder(link: os.DirEntry[str]) -> bool:
+    try:
+        return link.is_dir()
+    except OSError:
+        # It leads round in a circle, or where nobody may look.
+        return True
 
 
 class _NoEntries:

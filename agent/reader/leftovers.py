@@ -23,7 +23,7 @@ from .findings import Code, Finding
 from .trustfile import MAX_SEAL_BYTES
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from .chain import Tally
     from .fetch import ObjectInfo, StoreReader
@@ -58,7 +58,14 @@ class Leftovers:
     """Finds what lies in a store beside its trails."""
 
     def __init__(
-        self, store: StoreReader, log: FindingLog, *, mark: Marker, now_seconds: float, selected: Sequence[Origin], narrowed: bool
+        self,
+        store: StoreReader,
+        log: FindingLog,
+        *,
+        mark: Marker,
+        now_seconds: Callable[[], float],
+        selected: Sequence[Origin],
+        narrowed: bool,
     ) -> None:
         """Prepare.
 
@@ -66,7 +73,7 @@ class Leftovers:
             store: The store.
             log: Where findings go.
             mark: The same marker that the walks used.
-            now_seconds: The verifier's clock when it began, seconds since 1970.
+            now_seconds: The verifier's clock, seconds since 1970.
             selected: The trails that were walked.
             narrowed: Whether others were left out on purpose; objects of those are then left alone.
         """
@@ -129,19 +136,18 @@ class Leftovers:
     def _report_unsealed(self, info: ObjectInfo, epoch: Epoch, size: int, successors: Mapping[str, Claim]) -> None:
         origins = [str(origin) for origin in self._trails.get(epoch, ())]
         forked = any(name in successors and successors[name].link.why is ContinuesWhy.FORK for name in origins)
-        age = self._now - info.modified
+        age = self._now() - info.modified
         whose = f"of epoch {epoch[2]}" if origins else f"of epoch {epoch[2]}, which has no trail here,"
         first_seq = parse_data_key(info.key).first_seq
         # Seals are written in order, so only an object behind the head can still be waiting for its own.
-        if age < IN_FLIGHT_SECONDS and first_seq >= size:
+        # One dated far ahead would be in flight for ever: whoever writes to a store sets its times.
+        if abs(age) < IN_FLIGHT_SECONDS and first_seq >= size:
             code, message = Code.DATA_IN_FLIGHT, f"a data object {whose} waits for its seal"
         elif forked:
             code, message = Code.FORK_REMAINS, f"a data object {whose} was left behind by a fork"
         else:
-            code, message = (
-                Code.DATA_UNSEALED,
-                f"a data object {whose} from seq {first_seq} on, stored {age / 60:.0f} minutes ago, has no seal",
-            )
+            when = f"{abs(age) / 60:.0f} minutes {'ago' if age >= 0 else 'ahead of this clock'}"
+            code, message = Code.DATA_UNSEALED, f"a data object {whose} from seq {first_seq} on, stored {when}, has no seal"
         self._log.add(Finding(code=code, message=message, origin=origins[0] if origins else None, key=info.key))
 
 

@@ -1,4 +1,4 @@
-"""How the epochs of one instance follow each other.
+"""How the epochs of one instance, or of one that was given another name, follow each other.
 
 Invariants: a trail is walked after the one it continues, so that offsets can be carried over; a claim is judged only by roots
 that were met while walking. What is read ahead here (the first seal of each trail) proves nothing by itself: the walk checks the
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from dataclasses import dataclass
+from itertools import groupby
 from typing import TYPE_CHECKING
 
 from ..errors import FormatError, NotVerifiedError
@@ -19,7 +20,7 @@ from .findings import Code, Finding
 from .trustfile import MAX_SEAL_BYTES
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from .chain import TrailChecker
     from .fetch import StoreReader
@@ -54,18 +55,47 @@ def read_claim(store: StoreReader, origin: Origin) -> Claim | None:
     return Claim(origin, link) if isinstance(link, Continues) else None
 
 
+def read_claims(store: StoreReader, origins: Iterable[Origin]) -> dict[str, Claim]:
+    """Return what the trails say about their predecessors, by origin."""
+    found = (read_claim(store, origin) for origin in origins)
+    return {str(claim.successor): claim for claim in found if claim}
+
+
+def families(origins: Iterable[Origin], claims: Mapping[str, Claim]) -> Iterator[tuple[Origin, ...]]:
+    """Yield the trails that are judged together: those of one instance, and of instances that say they continue each other."""
+    leaders: dict[tuple[str, str, str], tuple[str, str, str]] = {}
+
+    def leader(instance: tuple[str, str, str]) -> tuple[str, str, str]:
+        while (above := leaders.setdefault(instance, instance)) != instance:
+            leaders[instance] = instance = leaders.setdefault(above, above)
+        return instance
+
+    for claim in claims.values():
+        older = _instance_named(claim.link.origin)
+        if older is not None:
+            leaders[leader(instance_of(claim.successor))] = leader(older)
+    ordered = sorted(origins, key=lambda origin: (leader(instance_of(origin)), str(origin)))
+    yield from (tuple(family) for _, family in groupby(ordered, lambda origin: leader(instance_of(origin))))
+
+
+def _instance_named(origin: str) -> tuple[str, str, str] | None:
+    try:
+        return instance_of(Origin.parse(origin))
+    except FormatError:
+        return None
+
+
 class Family:
-    """The trails of one instance, and who continues whom.
+    """The trails of one instance (or of one that was renamed), and who continues whom.
 
     Attributes:
         order: The trails, each after the one it continues.
         claims: What each trail says about its predecessor, by its origin.
     """
 
-    def __init__(self, store: StoreReader, origins: Sequence[Origin]) -> None:
-        """Read the first seal of each trail."""
-        found = (read_claim(store, origin) for origin in origins)
-        self.claims: dict[str, Claim] = {str(claim.successor): claim for claim in found if claim}
+    def __init__(self, origins: Sequence[Origin], claims: Mapping[str, Claim]) -> None:
+        """Put trails in order; ``claims`` is what `read_claims` returned, for these and maybe other trails."""
+        self.claims: dict[str, Claim] = {name: claims[name] for name in map(str, origins) if name in claims}
         self._claimed: dict[str, list[Claim]] = defaultdict(list)
         for claim in self.claims.values():
             self._claimed[claim.link.origin].append(claim)
@@ -73,16 +103,17 @@ class Family:
 
     def _sorted(self, origins: Sequence[Origin]) -> tuple[Origin, ...]:
         waiting = {str(origin): origin for origin in sorted(origins, key=str)}
-        order: list[Origin] = []
-        while waiting:
-            # In a ring, which only forged links can form, any trail may come first: no link of it can then be right.
-            chosen = next((name for name in waiting if self._predecessor(name) not in waiting), next(iter(waiting)))
-            order.append(waiting.pop(chosen))
-        return tuple(order)
-
-    def _predecessor(self, name: str) -> str | None:
-        claim = self.claims.get(name)
-        return claim.link.origin if claim else None
+        order: dict[str, Origin] = {}
+        for name in waiting:
+            # Back to the oldest that is still missing. In a ring, which only forged links can form, any trail may come
+            # first: no link of it can then be right.
+            missing: dict[str, Origin] = {}
+            step: str | None = name
+            while step in waiting and step not in order and step not in missing:
+                missing[step] = waiting[step]
+                step = self.claims[step].link.origin if step in self.claims else None
+            order.update(reversed(missing.items()))
+        return tuple(order.values())
 
     def wanted_sizes(self, origin: Origin) -> frozenset[int]:
         """Return the tree sizes at which others say they continue this trail."""
@@ -103,28 +134,28 @@ class Family:
         right: dict[str, Claim] = {}
         for claim in self.claims.values():
             name = claim.link.origin
-            try:
-                same_instance = instance_of(Origin.parse(name)) == instance_of(claim.successor) and name != str(claim.successor)
-            except FormatError:
-                same_instance = False
-            if not same_instance:
-                _report(
-                    log, claim, Code.LINK_WRONG, f"the trail says that it continues {name!r}, which is not an older epoch of its instance"
-                )
+            older = _instance_named(name)
+            if older is None or name == str(claim.successor):
+                _report(log, claim, Code.LINK_WRONG, f"the trail says that it continues {name!r}, which is no other trail")
             elif name in checkers:
-                if self._is_right(checkers[name], claim, log):
+                if not self._is_right(checkers[name], claim, log):
+                    continue
+                if older == instance_of(claim.successor):
                     right[name] = claim
+                else:
+                    # Not entered as right: the key of one service must not excuse how the trail of another ends.
+                    _report(log, claim, Code.RENAMED, f"the trail continues {name}, which has another name")
             elif name in known:
                 _report(log, claim, Code.LINK_UNCHECKED, f"the trail continues {name}, which was left out")
             else:
                 _report(log, claim, Code.PREDECESSOR_ABSENT, f"the trail continues {name}, which is not in the store")
         for name, claims in self._claimed.items():
             if len(claims) > 1:
-                names = " and ".join(sorted(str(claim.successor) for claim in claims))
-                log.add(
-                    Finding(code=Code.TWO_SUCCESSORS, message=f"{names} both continue {name}", origin=str(claims[0].successor), batch=0)
-                )
+                first, second, *more = sorted(str(claim.successor) for claim in claims)
+                names = f"{first} and {second} both" + (f" (and {len(more)} more)" if more else "")
+                log.add(Finding(code=Code.TWO_SUCCESSORS, message=f"{names} continue {name}", origin=str(claims[0].successor), batch=0))
         self._check_beginnings(checkers, log)
+        self._check_unchanged(checkers, log)
         return right
 
     def _is_right(self, checker: TrailChecker, claim: Claim, log: FindingLog) -> bool:
@@ -148,10 +179,22 @@ class Family:
         return False
 
     def _check_beginnings(self, checkers: Mapping[str, TrailChecker], log: FindingLog) -> None:
-        beginnings = [name for name, checker in checkers.items() if checker.tally.key is not None and name not in self.claims]
-        for name in beginnings[1:]:
-            message = f"the instance began {beginnings[0]} and later this trail, and neither continues the other"
-            log.add(Finding(code=Code.RESTARTED_UNLINKED, message=message, origin=name, batch=0))
+        first: dict[tuple[str, str, str], str] = {}
+        for name, checker in checkers.items():
+            if checker.tally.key is None or name in self.claims:
+                continue
+            began = first.setdefault(instance_of(checker.origin), name)
+            if began != name:
+                message = f"the instance began {began} and later this trail, and neither continues the other"
+                log.add(Finding(code=Code.RESTARTED_UNLINKED, message=message, origin=name, batch=0))
+
+    def _check_unchanged(self, checkers: Mapping[str, TrailChecker], log: FindingLog) -> None:
+        """Report a claim that was another one when the walk read the same seal: somebody writes while we read."""
+        for name, checker in checkers.items():
+            said = self.claims[name].link if name in self.claims else None
+            if checker.tally.key is not None and checker.tally.continues != said:
+                message = "the first seal was another one when it was read again"
+                log.add(Finding(code=Code.OBJECT_UNREADABLE, message=message, origin=name, batch=0, key=seal_key(checker.origin, 0)))
 
 
 def _report(log: FindingLog, claim: Claim, code: Code, message: str) -> None:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from rich import box
 from rich.console import Group
+from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
@@ -35,6 +36,7 @@ _STYLES: Final = {
 }
 _COLUMNS: Final = {"Batches": 7, "Records": 10, "Events": 10, "Quarant.": 8, "Gaps": 4}
 _MAX_ROWS: Final = 40
+_MAX_KINDS: Final = 40
 _MAX_SHOWN_OF_A_KIND: Final = 5
 
 
@@ -55,9 +57,10 @@ def render(report: Report, console: Console) -> None:
 
 
 def _parts(report: Report) -> Iterable[RenderableType]:
-    shown = (
-        [trail for trail in report.trails if trail.severity > Severity.NOTICE] if len(report.trails) > _MAX_ROWS else list(report.trails)
-    )
+    shown = list(report.trails)
+    if len(shown) > _MAX_ROWS:
+        # The worst first, so that a crowd of lesser trails cannot push one out of sight.
+        shown = sorted((trail for trail in shown if trail.severity > Severity.NOTICE), key=lambda trail: -trail.severity)
     if shown:
         yield _table(shown[:_MAX_ROWS])
     if len(shown[:_MAX_ROWS]) < len(report.trails):
@@ -119,11 +122,11 @@ def _second(time: str | None) -> str:
     return "no time" if time is None else time[:19].replace("T", " ") + " UTC"
 
 
-def _findings(log: FindingLog) -> Iterable[Text]:
+def _findings(log: FindingLog) -> Iterable[RenderableType]:
     kinds: dict[tuple[Code, str | None], list[Finding]] = defaultdict(list)
     for finding in log.kept:
         kinds[finding.code, finding.origin].append(finding)
-    for (code, _), findings in sorted(kinds.items(), key=lambda kind: -kind[0][0].severity):
+    for (code, _), findings in sorted(kinds.items(), key=lambda kind: -kind[0][0].severity)[:_MAX_KINDS]:
         severity = code.severity
         title = "notice" if severity is Severity.NOTICE else severity.verdict
         style = "cyan" if severity is Severity.NOTICE else _STYLES[severity]
@@ -131,13 +134,16 @@ def _findings(log: FindingLog) -> Iterable[Text]:
         yield Text.assemble((f"{title}: {code.value}", style), (place, "bold"))
         for finding in islice(findings, _MAX_SHOWN_OF_A_KIND):
             batch = "" if finding.batch is None else f"batch {finding.batch}: "
-            yield Text(f"  {batch}{printable(finding.message)}")
+            # Every line is indented, also one that was wrapped: text from a store must not pass for a line of the report.
+            yield Padding(Text(f"{batch}{printable(finding.message)}"), (0, 0, 0, 2), expand=False)
             if finding.key and finding.key not in finding.message:
-                yield Text(f"    {printable(finding.key)}", style="dim", overflow="fold")
+                yield Padding(Text(printable(finding.key), style="dim", overflow="fold"), (0, 0, 0, 4), expand=False)
         if len(findings) > _MAX_SHOWN_OF_A_KIND:
             yield Text(f"  … and {len(findings) - _MAX_SHOWN_OF_A_KIND} more of this kind; --json lists them")
         yield Text(f"  → {findings[0].hint}", style="italic")
         yield Text()
+    if len(kinds) > _MAX_KINDS:
+        yield Text(f"… and {len(kinds) - _MAX_KINDS} more kinds of findings; --json lists them.\n")
     if log.omitted:
         yield Text(f"{log.omitted} more findings were counted but not kept.\n")
 
@@ -146,7 +152,7 @@ def as_json(report: Report) -> dict[str, Any]:
     """Return the report as plain data; docs/verify.md describes every key."""
     return {
         "format": JSON_FORMAT,
-        "store": report.store,
+        "store": _unicode(report.store),
         "checked_at": report.checked_at.isoformat(),
         "verdict": report.severity.verdict,
         "exit_code": report.severity.exit_code,
@@ -157,6 +163,11 @@ def as_json(report: Report) -> dict[str, Any]:
         "findings_omitted": report.log.omitted,
         "counts": {code.value: count for code, count in sorted(report.log.counts.items())},
     }
+
+
+def _unicode(text: str) -> str:
+    """Return a text with what is no Unicode, as in file names that are not UTF-8, as backslash escapes: JSON can hold nothing else."""
+    return text.encode("utf-8", "backslashreplace").decode()
 
 
 def _trail(trail: TrailReport) -> dict[str, Any]:
@@ -188,9 +199,9 @@ def _finding(finding: Finding) -> dict[str, Any]:
         "severity": "notice" if finding.severity is Severity.NOTICE else finding.severity.verdict,
         "origin": finding.origin,
         "batch": finding.batch,
-        "key": finding.key,
+        "key": None if finding.key is None else _unicode(finding.key),
         "first_seq": finding.first_seq,
         "last_seq": finding.last_seq,
-        "message": finding.message,
+        "message": _unicode(finding.message),
         "hint": finding.hint,
     }

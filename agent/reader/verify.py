@@ -9,22 +9,23 @@ from __future__ import annotations
 
 import secrets
 from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 from functools import partial
 from itertools import groupby
 from typing import TYPE_CHECKING, Final
 
-from ..errors import TrailsealError
+from ..errors import NotVerifiedError, TrailsealError
+from ..trail.layout import seal_key
 from ..trail.manifest import ManifestReason
 from .account import HEARTBEATS, moment
 from .chain import Tally, TrailChecker
 from .findings import Code, Finding, FindingLog, Severity
 from .leftovers import Leftovers, Marker
-from .links import Claim, Family, instance_of
-from .trustfile import TrustFile, fingerprint, matches_origin
+from .links import Claim, Family, families, instance_of, read_claims
+from .trustfile import MAX_SEAL_BYTES, TrustFile, fingerprint, matches_origin
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
-    from datetime import datetime, timedelta
 
     from ..trail.layout import Origin
     from ..trail.manifest import Manifest
@@ -104,27 +105,38 @@ class Report:
 class _Verification:
     """One run over one store."""
 
-    def __init__(self, store: StoreReader, options: Options, now: datetime, advance: Callable[[int], None], secret: bytes) -> None:
-        self.store, self.options, self.now, self.advance = store, options, now, advance
+    def __init__(
+        self,
+        store: StoreReader,
+        options: Options,
+        now: datetime,
+        advance: Callable[[int], None],
+        secret: bytes,
+        elapsed_seconds: Callable[[], float],
+    ) -> None:
+        self.store, self.options, self.began, self.advance = store, options, now, advance
+        self.elapsed_seconds = elapsed_seconds
         self.log = FindingLog()
         self.mark = Marker(secret)
         self.trails: list[TrailReport] = []
         self.tallies: dict[str, Tally] = {}
+        self.listed: dict[str, datetime] = {}
+        self.claims: dict[str, Claim] = {}
         self.successors: dict[str, Claim] = {}
-        self.origins: tuple[Origin, ...] = ()
-        self.selected: tuple[Origin, ...] = ()
+        self.origins: list[Origin] = []
+        self.selected: list[Origin] = []
 
     def run(self) -> Report:
         self._guard(None, self._list)
-        for _, family in groupby(sorted(self.selected, key=lambda origin: (instance_of(origin), str(origin))), instance_of):
-            members = tuple(family)
+        self.claims = read_claims(self.store, self.selected)
+        for members in families(self.selected, self.claims):
             self._guard(None, partial(self._check_family, members))
         if not self.selected:
             self._add(Code.STORE_EMPTY, f"no trail {'matches the pattern' if self.origins else 'was found'} in {self.store.name}")
         self._guard(None, self._check_leftovers)
         self._guard(None, self._check_expected)
         trails = tuple(_settled(trail, self.log) for trail in self.trails)
-        return Report(self.store.name, self.now, trails, self.log)
+        return Report(self.store.name, self.began, trails, self.log)
 
     def _guard(self, origin: Origin | None, step: Callable[[], None]) -> bool:
         """Run a step; whatever it raises becomes a finding, because what was not checked must not pass."""
@@ -142,12 +154,18 @@ class _Verification:
         self.log.add(Finding(code=code, message=message, origin=str(origin) if origin else None, batch=batch))
 
     def _list(self) -> None:
-        self.origins = tuple(self.store.origins())
         glob = self.options.origin_glob
-        self.selected = tuple(origin for origin in self.origins if glob is None or matches_origin(glob, str(origin)))
+        # One by one, because a listing that fails does so at its end: what was found by then is verified all the same.
+        for origin in self.store.origins():
+            self.origins.append(origin)
+            if glob is None or matches_origin(glob, str(origin)):
+                self.selected.append(origin)
+
+    def _now(self) -> datetime:
+        return self.began + timedelta(seconds=self.elapsed_seconds())
 
     def _check_family(self, members: tuple[Origin, ...]) -> None:
-        family = Family(self.store, members)
+        family = Family(members, self.claims)
         checkers: dict[str, TrailChecker] = {}
         for origin in family.order:
             claim = family.claims.get(str(origin))
@@ -169,9 +187,27 @@ class _Verification:
             self._guard(origin, partial(self._finish, origin, checkers[str(origin)].tally))
 
     def _walk(self, checker: TrailChecker) -> None:
-        for batch in self.store.seals(checker.origin):
-            if not self._guard(checker.origin, partial(checker.check, batch)):
-                checker.lose(batch + 1)
+        expected = 0
+        batches = self.store.seals(checker.origin)
+        # A head's age counts from when it was listed: the walk to it may take long, and a live agent does not wait for it.
+        self.listed[str(checker.origin)] = self._now()
+        for listed in batches:
+            # While an agent writes, a listing may hold a seal and not yet the one before it, so a hole is looked at again.
+            while expected < listed and self._is_there(checker.origin, expected):
+                self._check_batch(checker, expected)
+                expected += 1
+            self._check_batch(checker, listed)
+            expected = listed + 1
+
+    def _check_batch(self, checker: TrailChecker, batch: int) -> None:
+        if not self._guard(checker.origin, partial(checker.check, batch)):
+            checker.lose(batch + 1)
+
+    def _is_there(self, origin: Origin, batch: int) -> bool:
+        try:
+            return self.store.read(seal_key(origin, batch), MAX_SEAL_BYTES) is not None
+        except NotVerifiedError:
+            return False
 
     def _check_trust(self, origin: Origin, tally: Tally) -> None:
         if tally.trusted_by is not None:
@@ -187,7 +223,7 @@ class _Verification:
         age: float | None = None
         state = "unknown"
         if head is not None:
-            age = (self.now - moment(head)).total_seconds()
+            age = (self.listed.get(str(origin), self.began) - moment(head)).total_seconds()
             state = _state(head, continued=str(origin) in self.successors)
             self._check_head(origin, head, age, state)
         elif tally.batches:
@@ -197,11 +233,11 @@ class _Verification:
     def _check_head(self, origin: Origin, head: Manifest, age: float, state: str) -> None:
         live = HEARTBEATS * head.agent.heartbeat_seconds
         since = f"the head ({head.reason.value}) is {shown_age(age)} old"
-        if state == "open" and age < -live:
+        fresh = self.options.fresh
+        if age < -live and (state == "open" or (state == "stopped" and fresh is not None)):
             self._add(Code.HEAD_IN_FUTURE, f"the head is dated {head.sealed_at}, {shown_age(-age)} ahead of this clock", origin, head.batch)
         elif state == "open" and age > live:
             self._add(Code.UNCLOSED, f"{since}; a live trail's is at most {shown_age(live)}", origin, head.batch)
-        fresh = self.options.fresh
         if fresh is not None and state in ("open", "stopped") and age > fresh.total_seconds():
             self._add(Code.NOT_FRESH, f"{since}; --fresh allows {shown_age(fresh.total_seconds())}", origin, head.batch)
 
@@ -210,7 +246,7 @@ class _Verification:
             self.store,
             self.log,
             mark=self.mark,
-            now_seconds=self.now.timestamp(),
+            now_seconds=lambda: self._now().timestamp(),
             selected=self.selected,
             narrowed=self.options.origin_glob is not None,
         )
@@ -233,7 +269,7 @@ class _Verification:
     def _check_entry(self, entry: ExpectedTrail, trails: Sequence[TrailReport]) -> None:
         heads = [trail for trail in trails if trail.tally.head is not None and trail.state != "continued"]
         firsts = [trail.tally.first_time for trail in trails if trail.tally.first_time is not None]
-        if entry.since is not None and (not firsts or min(firsts) > entry.since.strftime("%Y-%m-%dT%H:%M:%SZ")):
+        if entry.since is not None and (not firsts or min(map(datetime.fromisoformat, firsts)) > entry.since):
             self._add(
                 Code.EXPECTED_LATE, f"begins {min(firsts, default='nowhere')}, expected since {entry.since.isoformat()}", trails[0].origin
             )
@@ -244,6 +280,8 @@ class _Verification:
             if trail.state != "closed" and age > allowed:
                 message = f"the head is {shown_age(age)} old; line {entry.line} allows {shown_age(allowed)}"
                 self._add(Code.NOT_FRESH, message, trail.origin)
+            elif trail.state == "stopped" and trail.tally.head is not None and age < -HEARTBEATS * trail.tally.head.agent.heartbeat_seconds:
+                self._add(Code.HEAD_IN_FUTURE, f"the head is dated {shown_age(-age)} ahead of this clock", trail.origin)
 
 
 def _carried(checkers: Mapping[str, TrailChecker], claim: Claim | None) -> Mapping[str, int] | None:
@@ -281,17 +319,19 @@ def verify_store(
     now: datetime,
     advance: Callable[[int], None] = lambda _: None,
     secret: bytes | None = None,
+    elapsed_seconds: Callable[[], float] = lambda: 0.0,
 ) -> Report:
     """Check everything in a store.
 
     Args:
         store: The store.
         options: What is asked for.
-        now: The verifier's clock, aware, in UTC.
+        now: The verifier's clock when it begins, aware, in UTC.
         advance: Called with the number of bytes read, now and then.
         secret: Random bytes of this run, 16 or more; drawn if left out.
+        elapsed_seconds: Returns how long ago ``now`` was; a store that is written to meanwhile is judged by it.
 
     Returns:
         The report. Nothing that a store holds makes this raise.
     """
-    return _Verification(store, options, now, advance, secrets.token_bytes(32) if secret is None else secret).run()
+    return _Verification(store, options, now, advance, secrets.token_bytes(32) if secret is None else secret, elapsed_seconds).run()

@@ -34,6 +34,9 @@ if TYPE_CHECKING:
 
 DATABASE_FILE = "spool.db"
 FORMAT = 1
+PAGE_BYTES = 16 << 10
+CHECKPOINT_BYTES = 16 << 20
+"""How long the write-ahead log grows before it is emptied; the ballast (queue.py) must be larger."""
 ROW_OVERHEAD_BYTES = 512
 """What a row costs beside its blobs, for the bound (rounded up)."""
 
@@ -72,13 +75,16 @@ class Database:
             message = f"cannot open the spool {self.path}: {error}"
             hint = "Keep the state directory as evidence, and start with an empty one; the store shows where the old trail ended."
             raise StateError(message, hint=hint) from error
+        except OSError as error:
+            message = f"cannot open the spool {self.path}: {error.strerror or error}"
+            raise StateError(message, hint="Give the state directory to the agent's user, on a disk that works and has room.") from error
 
     def _open(self) -> sqlite3.Connection:
         # Created with the right mode before SQLite creates it with the umask's.
         os.close(os.open(self.path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600))
         db = sqlite3.connect(self.path, isolation_level=None, cached_statements=64)
         for pragma in (
-            "page_size=16384",
+            f"page_size={PAGE_BYTES}",
             "locking_mode=EXCLUSIVE",
             "journal_mode=WAL",
             "synchronous=FULL",
@@ -86,7 +92,7 @@ class Database:
             "auto_vacuum=NONE",
             "cache_size=-2048",
             "temp_store=MEMORY",
-            "wal_autocheckpoint=2048",
+            f"wal_autocheckpoint={CHECKPOINT_BYTES // PAGE_BYTES}",
             "journal_size_limit=33554432",
         ):
             db.execute(f"PRAGMA {pragma}").fetchall()
@@ -304,6 +310,16 @@ class Database:
                 return 0
             self._drop_batch(db, batch_id)
         return _batch_bytes(_queued(row).batch)
+
+    def settle(self, stores: Iterable[str]) -> None:
+        """Let every batch go that all of these stores have confirmed: another store that was waited for may be gone."""
+        needed = set(stores)
+        have: dict[int, set[str]] = {}
+        for batch_id, store in self._db.execute("SELECT batch, store FROM receipts"):
+            have.setdefault(batch_id, set()).add(store)
+        with self._transaction() as db:
+            for batch_id in (one for one, confirmed in have.items() if confirmed >= needed):
+                self._drop_batch(db, batch_id)
 
     def unconfirmed(self, origin: str, required: Iterable[str]) -> list[QueuedBatch]:
         """Return the batches of one trail that no required store has confirmed, in order."""

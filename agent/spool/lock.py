@@ -7,6 +7,7 @@ process ends, however it ends, so a stale lock cannot exist.
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 from typing import TYPE_CHECKING, Self
@@ -47,9 +48,10 @@ class StateLock:
             os.close(fd)
             message = f"the state directory {self._path.parent} is in use by another agent (process {holder})"
             raise StateError(message, hint="Stop that agent, or give this one a state directory of its own.") from error
-        os.ftruncate(fd, 0)
-        os.pwrite(fd, f"{os.getpid()}\n".encode("ascii"), 0)
         self._fd = fd
+        with contextlib.suppress(OSError):  # The holder's number is for the message above; a full disk must not prevent the start.
+            os.ftruncate(fd, 0)
+            os.pwrite(fd, f"{os.getpid()}\n".encode("ascii"), 0)
 
     def release(self) -> None:
         """Give the lock back; doing it twice is harmless."""

@@ -24,7 +24,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from ..errors import DurabilityError, SpoolFullError, TrailsealError
-from .database import ROW_OVERHEAD_BYTES, Database, translated
+from .database import CHECKPOINT_BYTES, ROW_OVERHEAD_BYTES, Database, translated
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -44,8 +44,8 @@ COMPANY_SECONDS: Final = 1.0
 COMPANY_COUNT: Final = 64
 """How many appends without records may wait."""
 BALLAST_FILE: Final = "ballast"
-BALLAST_BYTES: Final = 24 << 20
-"""More than a checkpoint can make the database grow by: 16 MiB of write-ahead log, and the largest transaction."""
+BALLAST_BYTES: Final = CHECKPOINT_BYTES + (8 << 20)
+"""More than a checkpoint can make the database grow by: a full write-ahead log, and the largest transaction after it."""
 RETRY_SECONDS: Final = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
 RESERVE: Final = 16
 """One part in this many of the bound is kept free of appends: room for gap records and for the batch being cut."""
@@ -346,6 +346,13 @@ class Spool:
         """Record a store's receipt; the batch leaves when every store that must have it has it."""
         freed = await self._freeing(lambda db: db.receipt(queued.id, queued.batch, store, at, required, optional))
         await self._left(queued, freed)
+
+    async def settle(self, stores: Sequence[str]) -> None:
+        """Let every batch go that all the configured stores have confirmed; for the start, see Database.settle."""
+        await self._freeing(lambda db: db.settle(stores))
+        self.held_bytes, self.held_records = await self.read(Database.held)
+        self.waiting_batches = await self.read(Database.waiting)
+        await self._make_room_known()
 
     async def release(self, queued: QueuedBatch, required: Sequence[str]) -> bool:
         """Let a batch go that only optional stores still lack; say whether it went."""

@@ -17,6 +17,7 @@ import os
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from stat import S_ISDIR
 from typing import Final
 
 from ..errors import ConfigError, TransientError
@@ -41,6 +42,7 @@ class DirectoryStore:
         # Two threads: one for the store's own writes, one for reads that must not wait behind an fsync.
         self._threads = ThreadPoolExecutor(max_workers=2, thread_name_prefix=f"store-{store_id}")
         self._known: set[Path] = set()
+        self._identity: tuple[int, int] | None = None
         self._swept = False
 
     @property
@@ -81,6 +83,7 @@ class DirectoryStore:
                 # Its creator may have died between link and fsync: "already there" must be as durable as "created".
                 _sync_folder(path.parent)
                 return False
+            self._recognise_root()
             self._make_folder(path.parent)
             incoming = self._root / INCOMING
             self._make_folder(incoming)
@@ -104,13 +107,29 @@ class DirectoryStore:
             raise _translated("create", path, error) from error
         return True
 
+    def _recognise_root(self) -> None:
+        """Refuse once, for the caller to look around, when the directory is not the one it was (unmounted, made anew)."""
+        if self._identity is None:
+            self._make_folder(self._root)
+        try:
+            found = self._root.stat()
+        except FileNotFoundError:
+            found = None
+        identity = (found.st_dev, found.st_ino) if found is not None and S_ISDIR(found.st_mode) else None
+        before, self._identity = self._identity, identity
+        if before is not None and before != identity:
+            self._identity = None
+            self._known.clear()
+            message = f"the directory {self._root} of store {self._id} was unmounted, removed or replaced"
+            raise TransientError(message, hint="Mount it, or put it back; it is tried again by itself.")
+
     def _make_folder(self, folder: Path) -> None:
         """Create a folder and its parents so that their names survive a power cut."""
         if folder in self._known and folder.is_dir():
             return
-        if not folder.is_dir():
-            if folder.parent != folder:
-                self._make_folder(folder.parent)
+        # Below the root also for a folder that is there: whoever made it may have died before its fsync, or be about to.
+        if not folder.is_dir() or self._root in folder.parents:
+            self._make_folder(folder.parent)
             with contextlib.suppress(FileExistsError):
                 folder.mkdir(mode=0o755)
             _sync_folder(folder.parent)

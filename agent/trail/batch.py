@@ -152,7 +152,7 @@ def read_blocks(data: bytes, max_raw_bytes: int) -> Iterator[list[bytes]]:
     """
     decompressor = zstandard.ZstdDecompressor(max_window_size=MAX_WINDOW_BYTES).decompressobj()
     raw_bytes = 0
-    tail = b""
+    begun: list[bytes] = []
     for part in _zstd_blocks(data):
         try:
             raw = decompressor.decompress(part)
@@ -161,13 +161,16 @@ def read_blocks(data: bytes, max_raw_bytes: int) -> Iterator[list[bytes]]:
         raw_bytes += len(raw)
         if raw_bytes > max_raw_bytes:
             raise FormatError(f"the data object decompresses to more than {max_raw_bytes} bytes")
-        lines = (tail + raw).split(b"\n")
-        tail = lines.pop()
+        if b"\n" not in raw:
+            # Joined once and not at every block, which would take a time that grows with the square of the line's length.
+            begun.append(raw)
+            continue
+        lines = b"".join((*begun, raw)).split(b"\n")
+        begun = [lines.pop()]
         if b"" in lines:
             raise FormatError("the data object holds an empty line")
-        if lines:
-            yield lines
-    if not decompressor.eof or tail:
+        yield lines
+    if not decompressor.eof or any(begun):
         raise FormatError("the data object does not end with a whole line")
 
 

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import os
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
 from agent.errors import ConfigError, TransientError
 from agent.stores import DirectoryStore, MemoryStore, Store
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 KEY = "trails/demo/payments/01jh2k8q9r3wabcdefghjkmnpq/host-1/000000000000.seal"
 
@@ -73,3 +70,33 @@ async def test_the_directory_store_reports_a_missing_right_as_something_that_may
 async def test_the_directory_store_takes_no_key_that_leads_elsewhere(tmp_path: Path, key: str) -> None:
     with pytest.raises(ConfigError, match="not an object key"):
         await DirectoryStore("main", tmp_path).create(key, b"")
+
+
+async def test_the_directory_store_says_once_that_its_directory_is_another_one_and_creates_nothing_in_it(tmp_path: Path) -> None:
+    root = tmp_path / "mounted"
+    store = DirectoryStore("main", root)
+    await store.create(KEY, b"seal")
+    root.rename(tmp_path / "away")
+    with pytest.raises(TransientError, match="unmounted, removed or replaced"):
+        await store.create("records/one", b"")
+    assert not root.exists()
+    (tmp_path / "away").rename(root)
+    assert await store.create("records/one", b"") is True
+
+
+async def test_the_directory_store_makes_the_names_of_folders_durable_that_somebody_else_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = (tmp_path / KEY).parent
+    folder.mkdir(parents=True)
+    synced: set[str] = set()
+    really = os.fsync
+
+    def noting(fd: int) -> None:
+        synced.add(str(Path(f"/proc/self/fd/{fd}").readlink()))
+        really(fd)
+
+    monkeypatch.setattr(os, "fsync", noting)
+    await DirectoryStore("main", tmp_path).create(KEY, b"seal")
+    between = [tmp_path, *(parent for parent in folder.parents if tmp_path in parent.parents)]
+    assert {str(parent) for parent in between} <= synced

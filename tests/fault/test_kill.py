@@ -7,6 +7,7 @@ import random
 import signal
 import subprocess
 import time
+from functools import partial
 from typing import TYPE_CHECKING
 
 import pytest
@@ -26,15 +27,22 @@ SEED = 20260108
 
 
 def kill_workers(agent: Agent, moments: Sequence[float]) -> None:
-    """Kill as many workers, one after the other, each after having let it live for so many seconds."""
+    """Kill as many workers, one after the other, so many seconds after its start or, every other one, after its first seal."""
     known: set[int | None] = {None}
-    for moment in moments:
+    for number, moment in enumerate(moments):
+        batches = len(agent.site.trails.seals())
         until(lambda: agent.worker() not in known, "another worker", step_seconds=0.005)
         pid = agent.worker()
         assert pid is not None
         known.add(pid)
+        if number % 2:
+            until(partial(more_seals, agent.site, batches), "a seal by this worker", step_seconds=0.005)
         time.sleep(moment)
         os.kill(pid, signal.SIGKILL)
+
+
+def more_seals(site: Site, than: int) -> bool:
+    return len(site.trails.seals()) > than
 
 
 def assert_complete(site: Site, expected: list[str]) -> None:
@@ -93,9 +101,9 @@ def test_an_agent_killed_at_twenty_random_moments_loses_and_doubles_nothing(tmp_
 @pytest.mark.timeout(120)
 def test_exec_survives_its_worker_being_killed_ten_times(tmp_path: Path) -> None:
     site = Site(tmp_path, sources=None, observability="stdout")
-    lines = 60_000
+    lines = 120_000
     hurry = tmp_path / "no-more-kills"
-    command = [*LOGGEN, str(lines), "--seconds", "60", "--hurry", str(hurry), "--step", "100", "--exit-code", "7"]
+    command = [*LOGGEN, str(lines), "--seconds", "50", "--hurry", str(hurry), "--step", "100", "--exit-code", "7"]
     out = tmp_path / "out"
     dice = random.Random(SEED)
     moments = [round(dice.uniform(0.0, 0.9), 3) for _ in range(10)]
@@ -113,12 +121,12 @@ def test_exec_survives_its_worker_being_killed_ten_times(tmp_path: Path) -> None
 @pytest.mark.timeout(120)
 def test_pipe_survives_its_worker_being_killed(tmp_path: Path) -> None:
     site = Site(tmp_path, sources=None)
-    lines = 60_000
+    lines = 120_000
     dice = random.Random(SEED)
-    moments = [round(dice.uniform(0.0, 1.0), 3) for _ in range(6)]
+    moments = [round(dice.uniform(0.0, 0.9), 3) for _ in range(6)]
     print(f"seed {SEED}, seconds from worker to kill: {moments}")  # noqa: T201 - as above
     hurry = tmp_path / "no-more-kills"
-    command = [*LOGGEN, str(lines), "--seconds", "60", "--hurry", str(hurry), "--step", "100"]
+    command = [*LOGGEN, str(lines), "--seconds", "50", "--hurry", str(hurry), "--step", "100"]
     with (
         subprocess.Popen(command, stdout=subprocess.PIPE) as generator,
         site.run("pipe", stdin=generator.stdout) as agent,

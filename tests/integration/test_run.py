@@ -64,6 +64,24 @@ def test_a_restart_goes_on_in_the_same_trail_and_says_whether_the_end_was_clean(
     assert site.verify().code == 0
 
 
+def test_an_agent_that_is_given_another_name_goes_on_in_a_trail_that_continues_the_old_one(tmp_path: Path) -> None:
+    site = Site(tmp_path)
+    for turn, name in enumerate(("node-1", "node-9")):
+        site.configure(instance=name)
+        with site.log.open("ab") as log:
+            log.write(loggen.block(turn * 100, 100))
+        with site.run() as agent:
+            agent.ready()
+            site.wait_drained(site.log.stat().st_size)
+            assert agent.stop() == 0, agent.log
+    first, second = [seal for seal in site.trails.seals() if seal.manifest.reason.value == "open"]
+    assert second.manifest.continues
+    assert second.manifest.continues.origin == first.checkpoint().origin
+    assert site.trails.event_ids() == loggen.event_ids(200)
+    verdict = site.verify()
+    assert verdict.code == 0, verdict.findings()
+
+
 def test_an_ephemeral_state_closes_its_trail_and_the_next_run_links_a_new_one_to_it(tmp_path: Path) -> None:
     site = Site(tmp_path, sources=None, ephemeral=True, enrolment_key=str(tmp_path / "enrolment.key"))
     trust = tmp_path / "trust-of-the-service.txt"

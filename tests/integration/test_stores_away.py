@@ -128,6 +128,7 @@ def test_gap_lets_the_service_go_on_and_states_exactly_what_was_lost(tmp_path: P
     assert (verdict.code, verdict.codes()) == (11, {"gap"})
 
 
+@pytest.mark.slow
 def test_the_heartbeat_stands_still_while_no_store_confirms(tmp_path: Path) -> None:
     site = Site(tmp_path, seal={"max_age": "200ms", "heartbeat": "1s"})
     with site.run() as agent:

@@ -9,6 +9,9 @@ from datetime import UTC, datetime
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
+import msgspec
+import pytest
+
 from agent.sealer import Sealer
 from agent.shipper import ForkFoundError, Shipper
 from agent.spool import Spool
@@ -25,7 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
     from pathlib import Path
 
-    import pytest
+    from agent.sealer import Identity
 
 
 @dataclass
@@ -41,20 +44,28 @@ class Rig:
         """Flush, seal and ship everything."""
         await self.spool.flush()
         await self.sealer.finish(close=close)
+        await self.end_of_shipping()
+
+    async def end_of_shipping(self) -> None:
+        """Ship everything that is sealed."""
         async with asyncio.timeout(20):
             await self.shipper.drained()
 
 
 @asynccontextmanager
 async def rig(
-    state: Path, required: Sequence[MemoryStore], optional: Sequence[MemoryStore] = (), max_bytes: int = 1 << 26
+    state: Path,
+    required: Sequence[MemoryStore],
+    optional: Sequence[MemoryStore] = (),
+    max_bytes: int = 1 << 26,
+    identity: Identity = IDENTITY,
 ) -> AsyncIterator[Rig]:
     state.mkdir(exist_ok=True)
     noted = Noted()
     clock = ManualClock(datetime(2026, 1, 8, 14, 33, tzinfo=UTC))
     spool = Spool(state, max_bytes)
     await spool.open()
-    sealer = Sealer(spool, IDENTITY, POLICY, clock)
+    sealer = Sealer(spool, identity, POLICY, clock)
     await sealer.begin()
     required_ids = [store.id for store in required]
 
@@ -148,6 +159,25 @@ async def test_after_close_a_new_epoch_continues_the_old_one(tmp_path: Path) -> 
     assert link.why == ContinuesWhy.REOPENED  # type: ignore[union-attr]
     last = old[-1].checkpoint()
     assert (link.origin, link.size, link.root) == (last.origin, last.size, last.root.hex())  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize("clean", [True, False])
+async def test_under_another_name_the_old_trail_is_closed_and_the_new_one_continues_it(tmp_path: Path, *, clean: bool) -> None:
+    store = MemoryStore()
+    async with rig(tmp_path / "s", [store]) as r:
+        if clean:
+            await r.end()
+        await (await r.spool.submit(append_of(0, 3)))
+    renamed = msgspec.structs.replace(IDENTITY, instance="another-name")
+    async with rig(tmp_path / "s", [store], identity=renamed) as r:
+        await (await r.spool.submit(append_of(3, 2)))
+        await r.end()
+    old, new = sorted(seals(store).values(), key=lambda trail: trail[0].manifest.continues is not None)
+    assert [seal.manifest.reason.value for seal in old] == ["open", *(["stop"] if clean else []), "resume", "age", "close"]
+    last, link = old[-1].checkpoint(), new[0].manifest.continues
+    assert (link.origin, link.size, link.root) == (last.origin, last.size, last.root.hex())  # type: ignore[union-attr]
+    assert new[0].checkpoint().origin.endswith("/another-name")
+    assert event_ids(store, old) + event_ids(store, new) == [f"e-{number:06d}" for number in range(5)]
 
 
 async def test_a_refusing_store_is_retried_with_the_same_bytes_and_a_lost_reply_is_recognised(tmp_path: Path) -> None:
@@ -329,3 +359,119 @@ async def test_a_receipt_for_a_batch_that_was_given_up_changes_nothing(tmp_path:
         assert r.spool.held_bytes == 0
     trails = seals(store)
     assert [event_ids(store, trail) for trail in trails.values()] == [["e-000000"]]
+
+
+async def test_nothing_follows_the_last_seal_of_a_run_however_long_the_stores_take(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tests.unit.test_sealing_and_shipping.POLICY", type(POLICY)(0.05, 65536, 0.05))
+    store = MemoryStore()
+    async with rig(tmp_path / "s", [store]) as r:
+        await (await r.spool.submit(append_of(0, 2)))
+        await r.end(close=True)
+        await asyncio.sleep(0.4)
+        await r.end_of_shipping()
+    ((_, trail),) = seals(store).items()
+    assert [seal.manifest.reason for seal in trail].count(ManifestReason.CLOSE) == 1
+    assert trail[-1].manifest.reason == ManifestReason.CLOSE
+
+
+async def test_a_fork_found_after_the_end_is_ended_in_the_new_epoch_as_well(tmp_path: Path) -> None:
+    store = FlakyStore()
+    store.down = True
+    async with rig(tmp_path / "s", [store]) as r:
+        forked = r.sealer.head.origin
+        await (await r.spool.submit(append_of(0, 2)))
+        await r.sealer.finish(close=True)
+        intruder = seal_key(Origin.parse(forked), 1)
+        store.objects[intruder] = b"somebody else's seal"
+        store.down = False
+        await r.end_of_shipping()
+        assert r.noted.forks
+        assert (r.spool.held_bytes, r.spool.held_records) == (0, 0)
+    del store.objects[intruder]
+    trails = seals(store)
+    del trails[forked]
+    ((_, new),) = trails.items()
+    assert event_ids(store, new) == ["e-000000", "e-000001"]
+    assert [seal.manifest.reason.value for seal in new] == ["open", "age", "close"]
+
+
+async def test_records_a_crash_left_in_the_spool_are_sealed_at_their_age_and_not_at_the_next_heartbeat(tmp_path: Path) -> None:
+    store = MemoryStore()
+    spool = Spool(tmp_path, 1 << 26)
+    await spool.open()
+    await spool.read(lambda db: db.append([append_of(0, 2)]))
+    await spool.close()
+    async with rig(tmp_path, [store]) as r, asyncio.timeout(10):
+        while r.spool.held_records:
+            await asyncio.sleep(0.02)
+    ((_, trail),) = seals(store).items()
+    assert event_ids(store, trail) == ["e-000000", "e-000001"]
+    assert trail[-1].manifest.reason == ManifestReason.AGE
+
+
+async def test_records_put_back_behind_later_ones_get_a_batch_of_their_own(tmp_path: Path) -> None:
+    one = append_of(0, 2)
+    end = one.progress[0].to_offset or 0
+    two = append_of(2, 2, offset=end)
+    three = append_of(4, 2, offset=two.progress[0].to_offset or 0)
+    store = MemoryStore()
+    spool = Spool(tmp_path, 1 << 26)
+    await spool.open()
+    await spool.read(lambda db: db.append([two]))
+    await spool.read(lambda db: db.append([one]))
+    await spool.read(lambda db: db.append([three]))
+    await spool.close()
+    async with rig(tmp_path, [store]) as r:
+        await r.end()
+    ((_, trail),) = seals(store).items()
+    assert event_ids(store, trail) == [f"e-{n:06d}" for n in (2, 3, 0, 1, 4, 5)]
+
+
+async def test_batches_that_waited_for_a_store_which_was_taken_out_leave_the_spool(tmp_path: Path) -> None:
+    kept, removed = MemoryStore("kept"), FlakyStore("removed")
+    removed.down = True
+    async with rig(tmp_path / "s", [kept, removed]) as r:
+        await (await r.spool.submit(append_of(0, 2)))
+        await r.sealer.finish(close=False)
+        async with asyncio.timeout(10):
+            while len(r.noted.receipts) < 2:
+                await asyncio.sleep(0.01)
+        assert r.spool.waiting_batches == 2
+    async with rig(tmp_path / "s", [kept]) as r:
+        await r.end()
+        assert (r.spool.waiting_batches, r.spool.held_bytes, r.spool.held_records) == (0, 0, 0)
+
+
+async def test_a_store_that_lost_what_it_confirmed_gets_nothing_until_it_has_it_again(tmp_path: Path) -> None:
+    store = FlakyStore()
+    async with rig(tmp_path / "s", [store]) as r:
+        await r.end()
+    mounted, store.objects = store.objects, {}
+    async with rig(tmp_path / "s", [store]) as r:
+        await (await r.spool.submit(append_of(0, 2)))
+        async with asyncio.timeout(10):
+            while not r.noted.troubles:
+                await asyncio.sleep(0.01)
+        assert "no longer has it" in str(r.noted.troubles[0][1])
+        assert (store.objects, r.noted.receipts) == ({}, [])
+        store.objects = mounted
+        await r.end()
+    ((_, trail),) = seals(store).items()
+    assert event_ids(store, trail) == ["e-000000", "e-000001"]
+
+
+async def test_two_required_stores_of_which_one_comes_and_goes_end_up_the_same(tmp_path: Path) -> None:
+    steady, flapping = MemoryStore("steady"), FlakyStore("flapping")
+    async with rig(tmp_path / "s", [steady, flapping]) as r:
+        offset = 0
+        for step in range(30):
+            flapping.down, flapping.lose_replies = step % 3 == 0, step % 2
+            append = append_of(step * 20, 20, offset=offset, padding=4000)
+            await (await r.spool.submit(append))
+            offset = append.progress[0].to_offset or 0
+        flapping.down, flapping.lose_replies = False, 0
+        await r.end()
+        assert (r.spool.held_bytes, r.spool.held_records, r.spool.waiting_batches) == (0, 0, 0)
+    assert steady.objects == flapping.objects
+    ((_, trail),) = seals(steady).items()
+    assert event_ids(steady, trail) == [f"e-{n:06d}" for n in range(600)]

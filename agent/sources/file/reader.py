@@ -104,6 +104,7 @@ class Reader:
         self._context = context
         self._cursor = cursor
         self._handle: Handle | None = None
+        self._block_bytes = context.settings.block_bytes
         self._head = b""
         self._window = b""
         self._cutter = self._new_cutter(self._cursor.offset)
@@ -168,7 +169,7 @@ class Reader:
                 return Step(changed=changed)
         handle = self._handle
         assert handle is not None  # noqa: S101 -- opened above
-        block_bytes = self._context.settings.block_bytes
+        block_bytes = self._block_bytes
         before = len(self._window)
         position = self._cutter.offset
         size = handle.size()
@@ -197,7 +198,15 @@ class Reader:
         del data, chunk
         tally.add(pieces, self._context.separator)
         append = tally.append(boundary, (self._cursor,)) if boundary > cursor.offset or tally.gaps else None
+        if append is not None:
+            self._choose_block(len(append.bodies))
         return Step(append, tuple(tally.observability), at_end, size)
+
+    def _choose_block(self, bodies_bytes: int) -> None:
+        """Read less at a time where most of it is audit: the work and the memory for a byte of it are many times larger."""
+        settings = self._context.settings
+        dense = 2 * bodies_bytes > self._block_bytes
+        self._block_bytes = max(settings.block_bytes // 2, settings.line_limit + 1) if dense else settings.block_bytes
 
     def _move(self, boundary: int, data: bytes, data_offset: int, size_seen: int) -> None:
         """Put the cursor on a line's start that lies within the data just read."""

@@ -19,7 +19,8 @@ class TailSettings:
     """Say how files are read and how often they are looked at.
 
     Attributes:
-        block_bytes: The most that is read of one file in one turn; must exceed `line_limit`.
+        block_bytes: The most that is read of one file in one turn, half of it where most lines are audit; must exceed
+            `line_limit`.
         line_limit: The longest line, in bytes, that can become an event.
         head_bytes: How many first bytes of a longer audit line are kept.
         rescan_seconds: How often folders are looked through even if nothing reports a change.

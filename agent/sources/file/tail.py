@@ -115,8 +115,11 @@ class FileSource:
         self._begun = False
         self._stopping = False
 
-    async def run(self, stop: asyncio.Event) -> None:
+    async def run(self, stop: asyncio.Event) -> bool:
         """Tail until `stop` is set; then read what lies at hand, within a bound, submit it and return.
+
+        Returns:
+            True if every file was read to its end, False if the bound left bytes for the next start.
 
         Raises:
             DurabilityError: The spool's disk refused; the process is ending.
@@ -133,7 +136,7 @@ class FileSource:
                 else:
                     await self._sleep(stop)
                 self._raise_failure()
-            await self._wind_down()
+            return await self._wind_down()
         finally:
             stopping.cancel()
             await self.close()
@@ -356,7 +359,7 @@ class FileSource:
             except TimeoutError:
                 pass
 
-    async def _wind_down(self) -> None:
+    async def _wind_down(self) -> bool:
         """Read every file to its current end within the bound, and keep the sizes of lines that are not complete."""
         self._stopping = True
         try:
@@ -369,6 +372,8 @@ class FileSource:
                         await self.submit(gap_append(cursor, (), (cursor,), time_text(self._clock.now())))
         except TimeoutError:
             _LOG.info("%s stops with bytes left to read; they are read at the next start", self._source)
+            return False
+        return True
 
     async def _wake_on(self, stop: asyncio.Event) -> None:
         await stop.wait()

@@ -148,3 +148,12 @@ def test_a_whole_source_is_audit_but_for_lines_of_white_space() -> None:
 @pytest.mark.parametrize("rule", [FieldRule(), PrefixRule("AUDIT "), AllRule()])
 def test_an_empty_block_has_no_candidates(rule: Rule) -> None:
     assert rule.candidates(b"") == []
+
+
+@pytest.mark.parametrize("before", [0, 1, 511, 512, 513, 5000])
+def test_a_spelled_out_tag_is_found_behind_any_number_of_other_backslashes(before: int):
+    tagged = b'{"str\\u0065am":"audit"}'
+    plain = b'{"msg":"a \\"quoted\\" \\\\ word"}\n'
+    noise = b"\\" * before + b"\n" + plain * (before % 7)
+    block = noise + tagged + b"\n" + plain
+    assert (len(noise), len(noise) + len(tagged)) in FieldRule().candidates(block)

@@ -273,7 +273,7 @@ async def test_a_closed_file_that_is_rotated_is_found_by_content(tmp_path: Path)
 
 
 async def test_appends_in_flight_are_bounded_and_observability_waits_for_acceptance_only(tmp_path: Path):
-    bench = Bench(tmp_path, TailSettings(block_bytes=4096, line_limit=2048))
+    bench = Bench(tmp_path, TailSettings(block_bytes=4096, line_limit=2048, in_flight=2))
     bench.intake.held = True
     bench.write(audit=200, text="plain\n")
     task = asyncio.create_task(bench.drain())
