@@ -181,7 +181,11 @@ def test_a_first_seal_that_is_another_one_when_it_is_read_again_is_not_verified(
     store = MemoryReader(dict(second.objects))
     read, key = store.read, seal_key(second.origin, 0)
     answers = iter([other.objects[key]])
-    store.read = lambda name, limit: next(answers, read(name, limit)) if name == key else read(name, limit)  # type: ignore[method-assign]
+
+    def read_differently(name: str, limit_bytes: int) -> bytes | None:
+        return next(answers, read(name, limit_bytes)) if name == key else read(name, limit_bytes)
+
+    store.read = read_differently  # type: ignore[method-assign]
     report = check({}, second, store=store)
     assert Code.OBJECT_UNREADABLE in report.log.counts
     assert report.severity is Severity.UNVERIFIED

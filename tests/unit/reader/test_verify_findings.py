@@ -211,8 +211,14 @@ def test_a_fork_of_which_nothing_was_confirmed_continues_the_empty_tree():
 
 def renamed() -> Report:
     first = sample_trail(instance="old-name")
-    carried = {"offsets": first.offsets, "file_id": first.file_id}
-    second = TrailFactory(seed=b"second", instance="new-name", start=first.now, continues=first.link(), **carried)
+    second = TrailFactory(
+        seed=b"second",
+        instance="new-name",
+        start=first.now,
+        continues=first.link(),
+        offsets=first.offsets,
+        file_id=first.file_id,
+    )
     second.add(2)
     second.stop()
     return check(first, second)

@@ -7,6 +7,7 @@ import random
 import threading
 import time
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -43,20 +44,15 @@ async def until(condition: Callable[[], bool], seconds: float = 3) -> None:
             await asyncio.sleep(0.002)
 
 
-async def test_a_line_is_submitted_within_milliseconds_of_its_writing(tmp_path: Path):
-    bench = Bench(tmp_path, QUICK)
+async def test_a_written_line_is_noticed_by_an_event_and_not_by_looking_again(tmp_path: Path):
+    # How fast is the latency benchmark's business; here nothing but an event can bring the line in before the time is over.
+    bench = Bench(tmp_path, replace(QUICK, rescan_seconds=3600, poll_seconds=3600))
     bench.write(audit=1)
-    delays = []
     async with running(bench) as _:
         await until(lambda: bench.ids() == bench.written)
         for _ in range(30):
-            await asyncio.sleep(0.005)
-            begun = time.monotonic()
             bench.write(audit=1)
-            while bench.ids() != bench.written:
-                await asyncio.sleep(0)
-            delays.append(time.monotonic() - begun)
-    assert sorted(delays)[15] < 0.05
+            await until(lambda: bench.ids() == bench.written, seconds=20)
 
 
 async def test_rotation_and_new_files_are_noticed_by_events(tmp_path: Path):
