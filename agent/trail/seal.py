@@ -97,6 +97,10 @@ def parse_seal(raw: bytes) -> Seal:
     proof = TlogProof.parse(rest)
     if proof.extra is not None:
         raise FormatError("the seal's proof has extra data, which nothing authenticates")
+    signed_by = [(signature.name, signature.key_id) for signature in parse_note(proof.note).signatures]
+    if len(set(signed_by)) < len(signed_by):
+        # It would verify; but a seal has one spelling, and nothing follows the newest one to show that a line was added.
+        raise FormatError("the seal's checkpoint is signed twice with the same key")
     if line + _BLANK + proof.encode() != raw:
         raise FormatError("the seal is not written in its only spelling")
     return Seal(line, manifest, proof, raw)

@@ -149,3 +149,9 @@ def test_a_frontier_does_not_come_out_of_a_seal_whose_proof_has_another_length()
     with pytest.raises(ProofError):
         replace(SEAL, proof=replace(SEAL.proof, hashes=(*SEAL.proof.hashes, bytes(32)))).frontier()
     assert Frontier.decode(SEAL.frontier().encode()) == AFTER
+
+
+def test_a_seal_whose_signature_line_stands_twice_is_refused():
+    signature = SEAL.raw.splitlines(keepends=True)[-1]
+    with pytest.raises(FormatError, match="signed twice"):
+        parse_seal(SEAL.raw + signature)
