@@ -13,7 +13,7 @@ import msgspec
 from .spool.database import ROW_OVERHEAD_BYTES
 from .spool.rows import BlockMeta, join_progress
 from .trail.batch import BatchBuilder, read_data
-from .trail.manifest import Window
+from .trail.manifest import RecordCounts, Totals, Window
 from .trail.records import strip_seq
 from .trail.seal import parse_seal
 
@@ -55,6 +55,28 @@ class Pending:
     def total(self, field: str) -> int:
         """Sum one count over the blocks."""
         return sum(getattr(meta, field) for meta in self.metas)
+
+    def counts(self, first_seq: int) -> RecordCounts:
+        """Return the records by kind, the first of which has this seq."""
+        return RecordCounts(
+            first_seq=first_seq,
+            count=self.builder.count,
+            events=self.total("events"),
+            quarantined=self.total("quarantined"),
+            gaps=self.total("gaps"),
+        )
+
+    def totals(self, before: Totals) -> Totals:
+        """Return the trail's sums with this batch, from those without it."""
+        return Totals(
+            records=before.records + self.builder.count,
+            events=before.events + self.total("events"),
+            quarantined=before.quarantined + self.total("quarantined"),
+            gaps=before.gaps + self.total("gaps"),
+            lines=before.lines + sum(step.lines for step in self.progress.values()),
+            observability=before.observability + sum(step.observability for step in self.progress.values()),
+            bytes_lost=before.bytes_lost + self.total("bytes_lost"),
+        )
 
     def window(self) -> Window | None:
         """Return the times of the records; None without records."""

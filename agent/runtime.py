@@ -18,27 +18,20 @@ import ctypes
 import gc
 import os
 import signal
-import socket
 import time
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from . import __version__
-from .errors import ConfigError, DurabilityError, FormatError, TrailsealError
-from .events.validate import Validator
+from . import __version__, assembly
+from .errors import DurabilityError, TrailsealError
 from .observer import Observer
-from .passthrough import PassThrough
-from .sealer import Identity, Sealer, SealPolicy
-from .separator import Separator
+from .sealer import Sealer, SealPolicy
 from .shipper import ForkFoundError, Shipper
-from .sources.file import FileSource, TailSettings
-from .sources.stream import StreamSettings, StreamSource, inherited_streams
 from .spool import Spool, StateLock
 from .stores import DirectoryStore
 from .trail.note import SigningKey
 from .vitals import log as vitals_log
-from .vitals.clock import SystemClock, boot_id, rfc3339
+from .vitals.clock import SystemClock, rfc3339
 from .vitals.health import Health
 from .vitals.metrics import Metrics
 from .vitals.server import serve
@@ -48,9 +41,7 @@ if TYPE_CHECKING:
 
     from .config import Settings
     from .config import Source as SourceSettings
-    from .events.classify import Rule
     from .sources.base import Source
-    from .sources.stream import InheritedStream
 
 EVIDENCE_FOLDER: Final = "evidence"
 PASS_THROUGH_CLOSE_SECONDS: Final = 2.0
@@ -152,10 +143,10 @@ class _Agent:
         self._optional = [store for store, required in stores if not required]
         self._sealer = Sealer(
             self._spool,
-            self._identity(),
+            assembly.identity(settings),
             SealPolicy(settings.seal.max_age_seconds, settings.seal.max_bytes, settings.seal.heartbeat_seconds),
             self._clock,
-            enrolment=self._enrolment_key(),
+            enrolment=assembly.enrolment_key(settings),
             on_sealed=self._observer.sealed,
         )
         self._shipper = Shipper(
@@ -167,28 +158,6 @@ class _Agent:
             self._sealer.abandoned.__contains__,
             self._on_fork,
         )
-
-    def _identity(self) -> Identity:
-        settings = self._settings
-        return Identity(
-            namespace=settings.namespace,
-            service=settings.service,
-            instance=settings.instance,
-            version=__version__,
-            host=socket.gethostname(),
-            boot_id=boot_id(),
-            config_sha256=settings.config_sha256,
-        )
-
-    def _enrolment_key(self) -> SigningKey | None:
-        path = self._settings.enrolment_key
-        if path is None:
-            return None
-        try:
-            return SigningKey.parse(Path(path).read_text(encoding="ascii").strip())
-        except (OSError, ValueError, FormatError) as error:
-            why = error.message if isinstance(error, FormatError) else str(error)
-            raise self._settings.error("enrolment_key", f"cannot be used: {why}", "Make one with `trailseal keygen`.") from error
 
     # ---- life ----------------------------------------------------------------------------------------------------
 
@@ -208,9 +177,9 @@ class _Agent:
         settings = self._settings
         with StateLock(self._state):
             self._catch_signals()
-            passing = self._pass_through()
+            passing = assembly.pass_through(settings, self._observer)
             try:
-                sources = self._sources(passing)
+                sources = assembly.sources(settings, self._spool, passing, self._clock, self._observer)
                 await self._spool.open()
                 await self._sealer.begin()
                 self._health.set("trail", ok=True)
@@ -312,57 +281,11 @@ class _Agent:
 
     # ---- parts ---------------------------------------------------------------------------------------------------
 
-    def _pass_through(self) -> PassThrough:
-        way = self._settings.observability
-        if way.kind == "none":
-            return PassThrough.to_nothing()
-        if way.kind == "file" and way.path is not None:
-            return PassThrough.to_file(Path(way.path), on_shed=self._observer.shed)
-        return PassThrough.to_streams(on_shed=self._observer.shed)
-
-    def _sources(self, passing: PassThrough) -> list[tuple[SourceSettings, Source]]:
-        settings = self._settings
-        catalog = settings.load_catalog()
-        keep = settings.observability.kind != "none"
-        streams: dict[str, list[InheritedStream]] = {}
-        for stream in inherited_streams(os.environ):
-            streams.setdefault(stream.source, []).append(stream)
-        sources: list[tuple[SourceSettings, Source]] = []
-        for source in settings.sources:
-            rule = settings.rule_for(source)
-
-            def make_separator(source_id: str = source.id, rule: Rule = rule, *, has_offsets: bool = True) -> Separator:
-                return Separator(source_id, rule, Validator(rule, catalog), keep_observability=keep, has_offsets=has_offsets)
-
-            if source.file is not None:
-                file_source = FileSource(
-                    source.id,
-                    source.file,
-                    make_separator,
-                    self._spool,
-                    passing,
-                    self._clock,
-                    TailSettings(line_limit=settings.limits.line_bytes),
-                    rule=rule,
-                    problem=partial(self._observer.problem, source.id),
-                )
-                sources.append((source, file_source))
-                continue
-            if source.id not in streams:
-                message = f"the source {source.id} is a {source.kind}, and this process was not started by the relay"
-                raise ConfigError(message, hint="Start it with `trailseal run`, `exec` or `pipe`.")
-            options = StreamSettings(when_full=settings.spool.when_full, line_limit=settings.limits.line_bytes)
-            for stream in streams[source.id]:
-                separator = make_separator(has_offsets=False)
-                reader = StreamSource(stream, separator, rule.is_audit, self._spool, passing, self._clock, options)
-                sources.append((source, reader))
-        return sources
-
     async def _on_fork(self, fork: ForkFoundError) -> None:
         """Keep the evidence, then go on under a new name."""
         folder = self._state / EVIDENCE_FOLDER
         name = f"{rfc3339(self._clock.now()).replace(':', '')}-batch-{fork.queued.batch.number}"
-        await asyncio.to_thread(_keep_evidence, folder, name, fork)
+        await asyncio.to_thread(assembly.keep_evidence, folder, name, fork)
         self._observer.forked(fork, folder / name)
         confirmed = await self._spool.confirmed(fork.store)
         await self._sealer.fork(fork.queued.batch.origin, confirmed, [store.id for store in self._required])
@@ -397,18 +320,3 @@ class _Agent:
             "stores": [{"id": store.id, "required": store.required} for store in self._settings.stores],
             **self._observer.status(),
         }
-
-
-def _keep_evidence(folder: Path, name: str, fork: ForkFoundError) -> None:
-    """Write both versions of the object, durably; a fork that cannot be documented is still a fork."""
-    with contextlib.suppress(OSError):
-        folder.mkdir(mode=0o700, exist_ok=True)
-        for side, data in (("ours", fork.ours), ("theirs", fork.theirs)):
-            fd = os.open(folder / f"{name}.{side}", os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-            try:
-                view = memoryview(data)
-                while view:
-                    view = view[os.write(fd, view) :]
-                os.fsync(fd)
-            finally:
-                os.close(fd)

@@ -253,23 +253,7 @@ class Sealer:
         if cut.data is not None and cut.sha256 is not None:
             key = data_key(origin, first_seq, f"{now:%Y-%m-%d}", cut.sha256)
             data = DataObject(key=key, bytes=len(cut.data), sha256=cut.sha256, encoding="zstd", raw_bytes=cut.raw_bytes)
-        progress = tuple(pending.progress.values())
-        counts = RecordCounts(
-            first_seq=first_seq,
-            count=cut.count,
-            events=pending.total("events"),
-            quarantined=pending.total("quarantined"),
-            gaps=pending.total("gaps"),
-        )
-        totals = Totals(
-            records=head.totals.records + counts.count,
-            events=head.totals.events + counts.events,
-            quarantined=head.totals.quarantined + counts.quarantined,
-            gaps=head.totals.gaps + counts.gaps,
-            lines=head.totals.lines + sum(p.lines for p in progress),
-            observability=head.totals.observability + sum(p.observability for p in progress),
-            bytes_lost=head.totals.bytes_lost + pending.total("bytes_lost"),
-        )
+        counts = pending.counts(first_seq)
         manifest = Manifest(
             seq=first_seq + cut.count,
             batch=head.batch + 1,
@@ -280,8 +264,8 @@ class Sealer:
             records=counts,
             data=data,
             window=pending.window(),
-            sources=progress,
-            totals=totals,
+            sources=tuple(pending.progress.values()),
+            totals=pending.totals(head.totals),
             spool=waiting,
             clock=self._clock.state(),
             agent=self._agent_state(),

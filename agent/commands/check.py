@@ -79,7 +79,7 @@ def _nearest(path: Path) -> Path:
 def _state(state: Path) -> Finding:
     """Open the state as the agent would, unless an agent has it."""
     from ..spool import Database, StateLock
-    from ..spool.database import DATABASE_FILE
+    from ..spool.connection import DATABASE_FILE
 
     if not (state / DATABASE_FILE).exists():
         folder = _nearest(state)

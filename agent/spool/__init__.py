@@ -4,6 +4,8 @@ Records, cursors, the trail's head, sealed batches and receipts live in one SQLi
 single transactions, so a crash at any instruction leaves a state that a restart can go on from without thinking.
 
     rows.py       the values it keeps
+    connection.py how SQLite's file is opened, and what its errors mean
+    ballast.py    room for the moment when the disk is full
     database.py   the transactions themselves: synchronous, one thread, no policy
     queue.py      the asynchronous side: group commit, the bound, waiting (what the rest of the agent uses)
     lock.py       one agent per state directory

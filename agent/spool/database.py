@@ -7,23 +7,21 @@ Invariants:
       as they will be stored. A body is in one of the two, never in both and never in neither.
     - A block's SHA-256 is checked whenever its bodies are read back: a rotten page is found before it is sealed.
 
-Traps of SQLite this file avoids (each one measured): `secure_delete` off and `auto_vacuum` off (both rewrite pages that
-are about to be reused anyway); 16 KiB pages (50 % more throughput on 1 MiB rows than 4 KiB ones); exclusive locking (no
-shared-memory file, and a second process fails at once). No policy lives here: bounds, retries and waiting are queue.py's.
+No policy lives here: bounds, retries and waiting are queue.py's; how the file is opened is connection.py's.
 """
 
 from __future__ import annotations
 
 import contextlib
 import hashlib
-import os
 import sqlite3
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from ..errors import DurabilityError, IntegrityError, SpoolFullError, StateError
+from ..errors import IntegrityError, StateError
 from ..intake import Cursor
+from .connection import DATABASE_FILE, connect, translated
 from .rows import BatchMeta, Block, BlockMeta, Confirmed, Head, NewBatch, QueuedBatch, block_of
 
 if TYPE_CHECKING:
@@ -32,23 +30,10 @@ if TYPE_CHECKING:
 
     from ..intake import Append
 
-DATABASE_FILE = "spool.db"
-FORMAT = 1
-PAGE_BYTES = 16 << 10
-CHECKPOINT_BYTES = 16 << 20
-"""How long the write-ahead log grows before it is emptied; the ballast (queue.py) must be larger."""
 ROW_OVERHEAD_BYTES = 512
 """What a row costs beside its blobs, for the bound (rounded up)."""
 
 _BEFORE_ALL_BLOCKS = -(2**62)
-
-_SCHEMA = """
-CREATE TABLE meta (key TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
-CREATE TABLE cursors (source TEXT, file_id TEXT, cursor BLOB NOT NULL, PRIMARY KEY (source, file_id)) WITHOUT ROWID;
-CREATE TABLE blocks (id INTEGER PRIMARY KEY, meta BLOB NOT NULL, sha256 BLOB NOT NULL, bodies BLOB NOT NULL);
-CREATE TABLE batches (id INTEGER PRIMARY KEY AUTOINCREMENT, meta BLOB NOT NULL, seal BLOB NOT NULL, data BLOB);
-CREATE TABLE receipts (batch INTEGER, store TEXT, at TEXT NOT NULL, PRIMARY KEY (batch, store)) WITHOUT ROWID;
-"""
 
 
 _encode = msgspec.json.Encoder().encode
@@ -70,7 +55,7 @@ class Database:
         """
         self.path = state / DATABASE_FILE
         try:
-            self._db = self._open()
+            self._db = connect(self.path)
         except sqlite3.DatabaseError as error:
             message = f"cannot open the spool {self.path}: {error}"
             hint = "Keep the state directory as evidence, and start with an empty one; the store shows where the old trail ended."
@@ -78,38 +63,6 @@ class Database:
         except OSError as error:
             message = f"cannot open the spool {self.path}: {error.strerror or error}"
             raise StateError(message, hint="Give the state directory to the agent's user, on a disk that works and has room.") from error
-
-    def _open(self) -> sqlite3.Connection:
-        # Created with the right mode before SQLite creates it with the umask's.
-        os.close(os.open(self.path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600))
-        db = sqlite3.connect(self.path, isolation_level=None, cached_statements=64)
-        for pragma in (
-            f"page_size={PAGE_BYTES}",
-            "locking_mode=EXCLUSIVE",
-            "journal_mode=WAL",
-            "synchronous=FULL",
-            "secure_delete=OFF",
-            "auto_vacuum=NONE",
-            "cache_size=-2048",
-            "temp_store=MEMORY",
-            f"wal_autocheckpoint={CHECKPOINT_BYTES // PAGE_BYTES}",
-            "journal_size_limit=33554432",
-        ):
-            db.execute(f"PRAGMA {pragma}").fetchall()
-        version = db.execute("PRAGMA user_version").fetchone()[0]
-        if version == 0:
-            db.executescript(f"BEGIN IMMEDIATE;{_SCHEMA}PRAGMA user_version={FORMAT};COMMIT;")
-            # A new file name must survive a power cut as well as the file's bytes do.
-            folder = os.open(self.path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-            try:
-                os.fsync(folder)
-            finally:
-                os.close(folder)
-        elif version != FORMAT:
-            db.close()
-            message = f"the spool {self.path} has format {version}; this version reads format {FORMAT}"
-            raise StateError(message, hint="Use the version that wrote it to drain it, then start with an empty state directory.")
-        return db
 
     def close(self) -> None:
         """Checkpoint the write-ahead log and close the file."""
@@ -416,13 +369,3 @@ def _queued(row: Any) -> QueuedBatch:
 
 def _batch_bytes(batch: NewBatch) -> int:
     return len(batch.seal) + len(batch.data or b"") + ROW_OVERHEAD_BYTES
-
-
-def translated(error: sqlite3.Error, path: Path) -> Exception:
-    """Turn SQLite's error into one of ours, by what has to be done about it."""
-    code = getattr(error, "sqlite_errorcode", 0) & 0xFF
-    if code == sqlite3.SQLITE_FULL:
-        return SpoolFullError(f"the disk or the spool {path} is full: {error}")
-    if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
-        return IntegrityError(f"the spool {path} is damaged: {error}")
-    return DurabilityError(f"the spool {path} could not be written: {error}")

@@ -15,8 +15,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import errno
-import os
 import sqlite3
 import time
 from collections import deque
@@ -24,7 +22,9 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from ..errors import DurabilityError, SpoolFullError, TrailsealError
-from .database import CHECKPOINT_BYTES, ROW_OVERHEAD_BYTES, Database, translated
+from .ballast import BALLAST_BYTES, Ballast
+from .connection import translated
+from .database import ROW_OVERHEAD_BYTES, Database
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -43,9 +43,6 @@ COMPANY_SECONDS: Final = 1.0
 """How long an append without records may wait for others."""
 COMPANY_COUNT: Final = 64
 """How many appends without records may wait."""
-BALLAST_FILE: Final = "ballast"
-BALLAST_BYTES: Final = CHECKPOINT_BYTES + (8 << 20)
-"""More than a checkpoint can make the database grow by: a full write-ahead log, and the largest transaction after it."""
 RETRY_SECONDS: Final = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
 RESERVE: Final = 16
 """One part in this many of the bound is kept free of appends: room for gap records and for the batch being cut."""
@@ -87,7 +84,7 @@ class Spool:
         self._disk_full = False
         self._work = asyncio.Event()
         self._room = asyncio.Condition()
-        self._has_ballast = False
+        self._ballast = Ballast(state)
         self.appended = asyncio.Event()
         """Set after each commit of appends; the sealer clears it."""
         self.queued = asyncio.Condition()
@@ -114,7 +111,7 @@ class Spool:
         self._cursors = [c for c in await self.read(Database.cursors) if not c.finished]
         self.waiting_batches = await self.read(Database.waiting)
         await self.read(Database.forget_finished)
-        await self._run(self._place_ballast)
+        await self._run(self._ballast.place)
 
     async def close(self) -> None:
         """Close the database; what was accepted must have been flushed before."""
@@ -260,7 +257,7 @@ class Spool:
             return
 
     def _append(self, db: Database, appends: list[Append]) -> int:
-        if not self._has_ballast and not self._place_ballast():
+        if not self._ballast.in_place and not self._ballast.place():
             message = f"the disk of {self._state} has less than {BALLAST_BYTES >> 20} MiB left, which are kept for sealing and shipping"
             raise SpoolFullError(message)
         return db.append(appends)
@@ -380,8 +377,8 @@ class Spool:
                 await asyncio.sleep(RETRY_SECONDS[min(attempt, len(RETRY_SECONDS) - 1)])
                 attempt += 1
                 continue
-            if not self._has_ballast:
-                await self._run(self._place_ballast)
+            if not self._ballast.in_place:
+                await self._run(self._ballast.place)
             return result
 
     def _free(self, db: Database, method: Callable[[Database], T]) -> T:
@@ -389,26 +386,6 @@ class Spool:
         try:
             return method(db)
         except SpoolFullError:
-            self._drop_ballast()
+            self._ballast.drop()
             db.shrink()
             return method(db)
-
-    def _place_ballast(self) -> bool:
-        """Take the ballast's room; say whether it could be had, or never can (a file system without reservations)."""
-        path = self._state / BALLAST_FILE
-        try:
-            fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-            try:
-                os.posix_fallocate(fd, 0, BALLAST_BYTES)
-            finally:
-                os.close(fd)
-        except OSError as error:
-            with contextlib.suppress(OSError):
-                path.unlink(missing_ok=True)
-            return error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-        self._has_ballast = True
-        return True
-
-    def _drop_ballast(self) -> None:
-        (self._state / BALLAST_FILE).unlink(missing_ok=True)
-        self._has_ballast = False

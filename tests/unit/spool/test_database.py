@@ -10,7 +10,7 @@ import pytest
 
 from agent.errors import IntegrityError, StateError
 from agent.spool import Database, StateLock
-from agent.spool.database import DATABASE_FILE
+from agent.spool.connection import DATABASE_FILE
 from tests.support.batches import append_of, event, quiet
 
 if TYPE_CHECKING:

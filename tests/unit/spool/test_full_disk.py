@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from agent.errors import SpoolFullError
 from agent.spool import Database, Spool
-from agent.spool.database import CHECKPOINT_BYTES, DATABASE_FILE
-from agent.spool.queue import BALLAST_BYTES, BALLAST_FILE
+from agent.spool.connection import CHECKPOINT_BYTES, DATABASE_FILE
+from agent.spool.ballast import BALLAST_BYTES, BALLAST_FILE
 from tests.support.batches import append_of
 
 if TYPE_CHECKING:
@@ -63,9 +63,9 @@ async def test_an_append_never_gets_the_ballasts_room_and_waits_until_it_is_back
         await (await spool.submit(append_of(0, 1)))
         assert calls == [True, True, True]
         assert "full" in str(said[0])
-        spool._drop_ballast()
+        spool._ballast.drop()
         room = iter([False, False, True])
-        monkeypatch.setattr(spool, "_place_ballast", lambda: next(room))
+        monkeypatch.setattr(spool._ballast, "place", lambda: next(room))
         await (await spool.submit(append_of(1, 1)))
         assert len(calls) == 4
         assert next(room, None) is None
