@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from agent.errors import SpoolFullError
 from agent.spool import Database, Spool
-from agent.spool.connection import CHECKPOINT_BYTES, DATABASE_FILE
 from agent.spool.ballast import BALLAST_BYTES, BALLAST_FILE
+from agent.spool.connection import CHECKPOINT_BYTES, DATABASE_FILE
 from tests.support.batches import append_of
 
 if TYPE_CHECKING:
