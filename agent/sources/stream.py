@@ -29,7 +29,7 @@ from ..trail.records import Certainty, GapCause
 from ..vitals.clock import rfc3339
 from .lines import LINE_LIMIT, LineCutter
 from .stream_appends import Loss, StreamAppends
-from .tally import Tallier
+from .tally import Tally
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -38,7 +38,6 @@ if TYPE_CHECKING:
     from ..relay.link import Frame, Header
     from ..trail.manifest import SourceProgress
     from .base import BlockSeparator, Sink, TimeOfDay
-    from .tally import Tally
 
 __all__ = ["InheritedStream", "StreamSettings", "StreamSource", "inherited_streams"]
 
@@ -112,7 +111,7 @@ class StreamSource:
         self._gap = settings.when_full == "gap"
         self._line_limit = settings.line_limit
         self._patience_seconds = settings.patience_seconds
-        self._tallier = Tallier(stream.source, separator)
+        self._separator = separator
         self._confirmations: asyncio.Queue[tuple[Awaitable[None] | None, int] | None] = asyncio.Queue()
         self._pending = b""
         self._received = 0
@@ -252,11 +251,12 @@ class StreamSource:
         self._pending = chunk[consumed:]
         if pieces or final:
             observed_at = rfc3339(self._clock.now())
+            tally = Tally(self._stream.source, observed_at)
             if consumed > _INLINE_BYTES:
-                tally = await asyncio.to_thread(self._tallier.tally, pieces, observed_at, final=final)
+                await asyncio.to_thread(tally.add, pieces, self._separator)
             else:
-                tally = self._tallier.tally(pieces, observed_at, final=final)
-            await self._hand_on(tally, observed_at)
+                tally.add(pieces, self._separator)
+            await self._hand_on(tally)
         if self._cutter.inside_long_line and self._cutter.offset - self._acknowledged > self._window_bytes:
             self._confirm_later(None, self._cutter.offset)
 
@@ -265,10 +265,11 @@ class StreamSource:
         if gap.end <= self._accounted:
             self._received = gap.end
             return
-        observed_at = rfc3339(self._clock.now())
         if self._cutter.inside_long_line:
             pieces, _ = self._cutter.feed(b"", final=True)
-            await self._hand_on(self._tallier.tally(pieces, observed_at, final=True), observed_at)
+            tally = Tally(self._stream.source, rfc3339(self._clock.now()))
+            tally.add(pieces, self._separator)
+            await self._hand_on(tally)
         await self._settle_lost()
         self._pending = b""
         self._received = gap.end
@@ -286,14 +287,14 @@ class StreamSource:
 
     # -- the intake ---------------------------------------------------------------------------------------------------
 
-    async def _hand_on(self, tally: Tally, observed_at: str) -> None:
+    async def _hand_on(self, tally: Tally) -> None:
         """Submit what was tallied, then pass the rest on."""
         start, end = self._accounted, self._cutter.boundary
         if end > start:
             if self._lost is not None and self._intake.has_room(sum(map(len, tally.bodies))):
                 await self._settle_lost()
             self._accounted = end
-            append = self._appends.of_tally(tally, start, end, observed_at)
+            append = self._appends.of_tally(tally, start, end)
             accepted = None if self._lost is not None else await self._submit(append)
             if accepted is None:
                 self._lose(tally, start, end)

@@ -58,14 +58,13 @@ class StreamAppends:
         self._stream = stream
         self._clock = clock
 
-    def of_tally(self, tally: Tally, start: int, end: int, observed_at: str) -> Append:
+    def of_tally(self, tally: Tally, start: int, end: int) -> Append:
         """Return the append for the lines between two stream offsets.
 
         Args:
             tally: What they gave.
             start: Offset of the first line.
             end: Offset behind the last one.
-            observed_at: When they were read, RFC 3339 in UTC.
         """
         progress = self.progress(
             start,
@@ -78,11 +77,11 @@ class StreamAppends:
         return Append(
             bodies=b"".join(tally.bodies),
             records=tally.records,
-            events=tally.records - tally.quarantined,
+            events=tally.events,
             quarantined=tally.quarantined,
             progress=(progress,),
             cursors=(self.cursor(end),),
-            observed_at=observed_at,
+            observed_at=tally.observed_at,
             occurred_min=rfc3339(min(tally.times)) if tally.times else None,
             occurred_max=rfc3339(max(tally.times)) if tally.times else None,
             reasons=tally.reasons,

@@ -16,6 +16,7 @@ from ...intake import Cursor
 from ...trail.records import Certainty, GapCause
 from ...trail.ulid import RANDOM_BYTES, new_ulid
 from . import discover
+from .appends import time_text
 from .discover import Found, Scan
 from .handle import GZIP_SUFFIX
 from .identity import Judgement, Sameness
@@ -23,7 +24,6 @@ from .lane import Lane, Tailed
 from .losses import gap_append, unread_of
 from .reader import Context, Reader
 from .recovery import judge_at, locate, locate_all
-from .tally import time_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

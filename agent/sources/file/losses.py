@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ...trail.records import Certainty
-from .tally import Loss, Tally
+from .appends import FileTally, Loss
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -46,7 +46,7 @@ def gap_append(cursor: Cursor, losses: Iterable[Loss], cursors: Iterable[Cursor]
         cursors: The cursors after this.
         observed_at: Now, RFC 3339 in UTC.
     """
-    tally = Tally(cursor, observed_at)
+    tally = FileTally(cursor, observed_at)
     accounted = cursor.offset
     for loss in losses:
         tally.add_loss(loss)

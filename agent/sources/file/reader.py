@@ -23,10 +23,10 @@ from msgspec.structs import replace
 
 from ...trail.records import Certainty, GapCause
 from ..lines import LineCutter
+from .appends import FileTally, Loss, time_text
 from .discover import Found, look
 from .handle import open_handle
 from .identity import HEAD_BYTES, WINDOW_BYTES, Judgement, Sameness, anchor_at, digest, judge, with_anchor
-from .tally import Loss, Tally, time_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -181,7 +181,7 @@ class Reader:
         chunk = data[before:]
         at_end = len(chunk) < block_bytes
         cursor = self._cursor
-        tally = Tally(cursor, time_text(self._context.clock.now()))
+        tally = FileTally(cursor, time_text(self._context.clock.now()))
         if size < cursor.size_seen:
             start = max(size, cursor.offset)
             tally.add_loss(Loss(GapCause.TRUNCATED, Certainty.KNOWN, start, cursor.size_seen, _SHRUNK.format(size)))
@@ -200,7 +200,7 @@ class Reader:
         append = tally.append(boundary, (self._cursor,)) if boundary > cursor.offset or tally.gaps else None
         if append is not None:
             self._choose_block(len(append.bodies))
-        return Step(append, tuple(tally.observability), at_end, size)
+        return Step(append, tuple(tally.passed), at_end, size)
 
     def _choose_block(self, bodies_bytes: int) -> None:
         """Read less at a time where most of it is audit: the work and the memory for a byte of it are many times larger."""
@@ -264,7 +264,7 @@ class Reader:
         self._cutter = self._new_cutter(self._cursor.offset)
         return Step(size=size)
 
-    def _skip_hole(self, chunk: bytes, tally: Tally) -> int:
+    def _skip_hole(self, chunk: bytes, tally: FileTally) -> int:
         """Return how many NUL bytes at the chunk's beginning are (part of) a hole, and state the loss that its end reveals."""
         rest = chunk.lstrip(b"\0")
         length = len(chunk) - len(rest)

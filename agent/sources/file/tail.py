@@ -32,12 +32,12 @@ from typing import TYPE_CHECKING, Final, TypeVar
 from aiofiles.os import wrap
 
 from . import discover
+from .appends import time_text
 from .lane import Lane, Tailed
 from .lifecycle import Lifecycle
 from .losses import gap_append
 from .reader import Context, MovedError
 from .settings import TailSettings
-from .tally import time_text
 from .wake import Watcher
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from agent.events.classify import FieldRule
 from agent.events.validate import Validator
 from agent.separator import Separator
 from agent.sources.lines import LineCutter
-from agent.sources.tally import Tallier, Tally
+from agent.sources.tally import Tally
 
 RULE = FieldRule()
 TAG = b'{"stream":"audit"}'
@@ -21,16 +21,18 @@ NOW = "2026-01-08T14:32:07.000000Z"
 def tally(text: bytes, size: int) -> list[Tally]:
     """Feed a text in chunks through a cutter with a limit of 64 bytes."""
     cutter = LineCutter(RULE.is_audit, line_limit=64, head_bytes=16)
-    tallier = Tallier("app", Separator("app", RULE, Validator(RULE), keep_observability=True, has_offsets=False))
+    separator = Separator("app", RULE, Validator(RULE), keep_observability=True, has_offsets=False)
     tallies = []
     rest = b""
     for at in range(0, len(text), size):
         chunk = rest + text[at : at + size]
         pieces, consumed = cutter.feed(chunk)
         rest = chunk[consumed:]
-        tallies.append(tallier.tally(pieces, NOW))
+        tallies.append(Tally("app", NOW))
+        tallies[-1].add(pieces, separator)
     pieces, _ = cutter.feed(rest, final=True)
-    tallies.append(tallier.tally(pieces, NOW, final=True))
+    tallies.append(Tally("app", NOW))
+    tallies[-1].add(pieces, separator)
     return tallies
 
 
