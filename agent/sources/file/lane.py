@@ -10,12 +10,21 @@ Invariants: a file is in one lane only; its place there never changes. This modu
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from enum import Enum, auto
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from .discover import Found
     from .identity import Key
     from .reader import Reader
+
+
+class Turn(Enum):
+    """What came of asking one file."""
+
+    MOVED = auto()
+    AT_END = auto()
+    BUSY = auto()
 
 
 @dataclass(slots=True, eq=False)

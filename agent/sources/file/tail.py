@@ -24,7 +24,6 @@ import heapq
 import logging
 from collections import OrderedDict, deque
 from concurrent.futures import ThreadPoolExecutor
-from enum import Enum, auto
 from functools import partial
 from itertools import count
 from typing import TYPE_CHECKING, Final, TypeVar
@@ -33,7 +32,7 @@ from aiofiles.os import wrap
 
 from . import discover
 from .appends import time_text
-from .lane import Lane, Tailed
+from .lane import Lane, Tailed, Turn
 from .lifecycle import Lifecycle
 from .losses import gap_append
 from .reader import Context, MovedError
@@ -51,14 +50,6 @@ if TYPE_CHECKING:
 _LOG = logging.getLogger(__name__)
 _T = TypeVar("_T")
 _SOON: Final = 0.05
-
-
-class _Turn(Enum):
-    """What came of asking one file."""
-
-    MOVED = auto()
-    AT_END = auto()
-    BUSY = auto()
 
 
 class FileSource:
@@ -220,10 +211,10 @@ class FileSource:
             if index and tailed not in started and not tailed.rotated and any(not other.settled for other in lane.files[:index]):
                 continue
             outcome = await self._read(tailed)
-            if outcome is _Turn.MOVED:
+            if outcome is Turn.MOVED:
                 self.ready(lane)
                 return
-            if outcome is _Turn.BUSY:
+            if outcome is Turn.BUSY:
                 return
 
     async def _has_more(self, tailed: Tailed) -> bool:
@@ -234,15 +225,15 @@ class FileSource:
         self._note_open(tailed)
         return more
 
-    async def _read(self, tailed: Tailed) -> _Turn:
+    async def _read(self, tailed: Tailed) -> Turn:
         """Ask one file for a block, and do what comes of it."""
         now = self._now()
         if tailed.resting and not tailed.parked and now >= tailed.linger_until:
             await self._life.expire(tailed)
         if tailed.resting or tailed.retry_at > now:
-            return _Turn.AT_END
+            return Turn.AT_END
         if tailed.pending >= self._settings.in_flight:
-            return _Turn.BUSY
+            return Turn.BUSY
         held = tailed.ended_at is not None and now - tailed.ended_at >= self._settings.eof_hold_seconds
         final = tailed.rotated and (held or tailed.copied or tailed.reader.fixed)
         tailed.woken = False
@@ -251,19 +242,19 @@ class FileSource:
         except (MovedError, FileNotFoundError):
             await self._life.moved(tailed)
             self._cure(tailed)
-            return _Turn.MOVED
+            return Turn.MOVED
         except OSError as error:
             self._report(tailed, error)
-            return _Turn.AT_END
+            return Turn.AT_END
         self._note_open(tailed)
         self._cure(tailed)
         tailed.retry_seconds = tailed.retry_at = 0.0
         if step.changed is None:
             return await self._take(tailed, step, final=final)
         await self._life.changed(tailed, step.changed)
-        return _Turn.MOVED
+        return Turn.MOVED
 
-    async def _take(self, tailed: Tailed, step: Step, *, final: bool) -> _Turn:
+    async def _take(self, tailed: Tailed, step: Step, *, final: bool) -> Turn:
         """Submit what a step gave, and see whether the file is at its end for good."""
         now = self._now()
         if step.append is not None:
@@ -276,14 +267,14 @@ class FileSource:
             tailed.active_at = now
             tailed.settled = tailed.parked = False
         if not step.at_end:
-            return _Turn.MOVED
+            return Turn.MOVED
         if not tailed.rotated:
             tailed.ended_at = None
-            return _Turn.AT_END
+            return Turn.AT_END
         if tailed.settled:
             if now >= tailed.linger_until:
                 await self._life.expire(tailed)
-            return _Turn.AT_END
+            return Turn.AT_END
         if final:
             tailed.linger_until = now + self._settings.linger_seconds
             await self._life.ended(tailed)
@@ -291,7 +282,7 @@ class FileSource:
         elif grown or tailed.ended_at is None:
             tailed.ended_at = now
             self._at(now + self._settings.eof_hold_seconds, tailed.lane)
-        return _Turn.AT_END
+        return Turn.AT_END
 
     def _note_open(self, tailed: Tailed) -> None:
         """Watch a file that was opened, and close the one that was quiet longest if too many are open."""
