@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from .spool.database import ROW_OVERHEAD_BYTES
 from .spool.rows import BlockMeta, join_progress
 from .trail.batch import BatchBuilder, read_data
 from .trail.manifest import RecordCounts, Totals, Window
@@ -43,7 +42,7 @@ class Pending:
     def note(self, block: Block, now: float) -> None:
         """Count a block whose bodies were added to the builder."""
         self.through = block.id
-        self.held_bytes += len(block.bodies) + ROW_OVERHEAD_BYTES
+        self.held_bytes += block.held_bytes
         self.metas.append(msgspec.structs.replace(block.meta, progress=()))
         for step in block.meta.progress:
             key = (step.id, step.file_id)

@@ -5,6 +5,7 @@ single transactions, so a crash at any instruction leaves a state that a restart
 
     rows.py       the values it keeps
     connection.py how SQLite's file is opened, and what its errors mean
+    packing.py    how bodies lie in it: compressed where that pays
     ballast.py    room for the moment when the disk is full
     database.py   the transactions themselves: synchronous, one thread, no policy
     queue.py      the asynchronous side: group commit, the bound, waiting (what the rest of the agent uses)

@@ -5,7 +5,7 @@ Invariants:
       returns, its effect survives a power cut; when it raises, or the process dies in it, nothing of it happened.
     - `blocks` holds record bodies that are in no batch yet, in the order of `id`; `batches` holds sealed bytes exactly
       as they will be stored. A body is in one of the two, never in both and never in neither.
-    - A block's SHA-256 is checked whenever its bodies are read back: a rotten page is found before it is sealed.
+    - A block's SHA-256 is checked whenever it is read back: a rotten page is found before it is sealed.
 
 No policy lives here: bounds, retries and waiting are queue.py's; how the file is opened is connection.py's.
 """
@@ -22,6 +22,7 @@ import msgspec
 from ..errors import IntegrityError, StateError
 from ..intake import Cursor
 from .connection import DATABASE_FILE, connect, translated
+from .packing import intact, packed, unpacked
 from .rows import BatchMeta, Block, BlockMeta, Confirmed, Head, NewBatch, QueuedBatch, block_of
 
 if TYPE_CHECKING:
@@ -147,11 +148,12 @@ class Database:
         size = 0
         query = "SELECT id, meta, sha256, bodies FROM blocks WHERE id > ? ORDER BY id"
         for block_id, meta, digest, bodies in self._db.execute(query, (_BEFORE_ALL_BLOCKS if last_id is None else last_id,)):
-            if not _intact(bodies, digest):
+            if not intact(bodies, digest):
                 message = f"block {block_id} of the spool {self.path} is not what was written: its SHA-256 differs"
                 raise IntegrityError(message, hint="The disk or the memory is failing. Keep the state directory as evidence.")
-            found.append(Block(block_id, _decode_block_meta(meta), bodies))
-            size += len(bodies)
+            block = Block(block_id, _decode_block_meta(meta), unpacked(bodies), len(bodies) + ROW_OVERHEAD_BYTES)
+            found.append(block)
+            size += len(block.bodies)
             if size >= limit_bytes:
                 break
         return found
@@ -336,7 +338,7 @@ class Database:
         """Check the file's structure and every block's SHA-256; an empty list means sound."""
         found = [row[0] for row in self._db.execute("PRAGMA quick_check") if row[0] != "ok"]
         for block_id, digest, bodies in self._db.execute("SELECT id, sha256, bodies FROM blocks ORDER BY id"):
-            if not _intact(bodies, digest):
+            if not intact(bodies, digest):
                 found.append(f"block {block_id}: SHA-256 differs from what was written")
         return found
 
@@ -352,13 +354,9 @@ class Database:
         db.execute("INSERT OR REPLACE INTO meta (key, value) VALUES (?, ?)", (key, value))
 
 
-def _intact(bodies: object, digest: bytes) -> bool:
-    # A rotten page can change a value's type as well as its bytes.
-    return isinstance(bodies, bytes) and hashlib.sha256(bodies).digest() == digest
-
-
 def _row(meta: BlockMeta, bodies: bytes) -> tuple[bytes, bytes, bytes]:
-    return _encode(meta), hashlib.sha256(bodies).digest(), bodies
+    stored = packed(bodies)
+    return _encode(meta), hashlib.sha256(stored).digest(), stored
 
 
 def _queued(row: Any) -> QueuedBatch:

@@ -34,11 +34,12 @@ class BlockMeta(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class Block(msgspec.Struct, frozen=True):
-    """Be one row of `blocks`: bodies (each ended by a newline) and their description."""
+    """Be one row of `blocks`: bodies (each ended by a newline), their description, and what they cost the bound."""
 
     id: int
     meta: BlockMeta
     bodies: bytes
+    held_bytes: int
 
 
 class Head(msgspec.Struct, frozen=True, kw_only=True):
