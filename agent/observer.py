@@ -15,7 +15,7 @@ import msgspec
 
 from .trail.records import RecordKind
 from .vitals.clock import rfc3339
-from .vitals.health import Severity
+from .vitals.health import Severity, to_next_beat
 from .vitals.log import get_logger
 
 if TYPE_CHECKING:
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
     from .vitals.health import Health
     from .vitals.metrics import Metrics
 
-TICK_SECONDS: Final = 1.0
 CLOCK_EVERY_TICKS: Final = 10
 _GAP_MARK: Final = b',"kind":"gap"'
 
@@ -180,7 +179,7 @@ class Observer:
             if ticks % CLOCK_EVERY_TICKS == 0:
                 self._look_at_clock()
             ticks += 1
-            await asyncio.sleep(TICK_SECONDS)
+            await asyncio.sleep(to_next_beat())
 
     def _look_at_clock(self) -> None:
         state = self._clock.state()

@@ -110,7 +110,7 @@ class Health:
         """Beat until cancelled."""
         while True:
             self.beat()
-            await asyncio.sleep(BEAT_SECONDS)
+            await asyncio.sleep(to_next_beat())
 
     def readiness(self) -> dict[str, object]:
         """Return what ``/readyz`` says: ``ready`` and the ``reasons`` (name, detail, severity, since) of what does not hold."""
@@ -119,6 +119,12 @@ class Health:
     def liveness(self) -> dict[str, object]:
         """Return what ``/livez`` says: ``alive`` and the age of the event loop's last sign, in seconds."""
         return {"alive": self.alive, "silent_seconds": round(self.silent_seconds, 3)}
+
+
+def to_next_beat() -> float:
+    """Return the seconds to the next beat; whoever works once a second waits for it, so that an idle agent wakes up once."""
+    now = asyncio.get_running_loop().time()
+    return BEAT_SECONDS - now % BEAT_SECONDS
 
 
 def _as_reason(condition: Condition) -> dict[str, str]:

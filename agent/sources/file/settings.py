@@ -25,7 +25,8 @@ class TailSettings:
         head_bytes: How many first bytes of a longer audit line are kept.
         rescan_seconds: How often folders are looked through even if nothing reports a change.
         poll_seconds: How often open files are looked at where inotify is not to be had.
-        folder_step_milliseconds: How often the folder watch hands over what has changed.
+        folder_step_milliseconds: How often the folder watch looks for changes; it takes the interpreter's lock each time, so a
+            short step is what an idle agent costs.
         eof_hold_seconds: How long a rotated file must stay at its end before its last line counts without a newline.
         linger_seconds: How long it is held open after that for a writer that has not noticed the rotation.
         stop_seconds: How long an orderly stop may go on reading.
@@ -39,7 +40,7 @@ class TailSettings:
     head_bytes: int = HEAD_BYTES
     rescan_seconds: float = 5.0
     poll_seconds: float = 0.25
-    folder_step_milliseconds: int = 20
+    folder_step_milliseconds: int = 200
     eof_hold_seconds: float = 1.0
     linger_seconds: float = 10.0
     stop_seconds: float = 3.0

@@ -26,6 +26,9 @@ _BREATH_SECONDS: Final = 0.001
 _RETRY_SECONDS: Final = 30.0
 _DEBOUNCE_MILLISECONDS: Final = 200
 
+_RENAMED_OR_UNLINKED: Final = Mask.MOVE_SELF | Mask.ATTRIB
+"""The name of an open file has changed, or one of its links is gone (its link count is an attribute)."""
+
 
 class Watcher:
     """Watch files and folders of one source."""
@@ -75,7 +78,7 @@ class Watcher:
         if self._inotify is None or token in self._watches:
             return False
         try:
-            watch = self._inotify.add_watch(f"/proc/self/fd/{fd}", Mask.MODIFY)
+            watch = self._inotify.add_watch(f"/proc/self/fd/{fd}", Mask.MODIFY | _RENAMED_OR_UNLINKED)
         except OSError as error:
             self._fall_back(error)
             return False
@@ -125,6 +128,9 @@ class Watcher:
                 token = self._tokens.get(watch.wd)
                 if token is not None:
                     self._on_file(token)
+            elif event.mask & _RENAMED_OR_UNLINKED:
+                # Rotation of an open file is seen at once; the folder watch is for names that appear.
+                self._on_folder()
             if loop.time() - rested > _BREATH_SECONDS:
                 await asyncio.sleep(_BREATH_SECONDS)
                 rested = loop.time()
