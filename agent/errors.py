@@ -77,6 +77,11 @@ class NotVerifiedError(TrailsealError):
     default_hint = "Check the store's address and the trust file; `trailseal trust STORE` prints the keys found."
 
 
+def _one_line(text: str) -> str:
+    """Return the text with everything that is not printable escaped: a key or value may hold any line separator there is."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
+
+
 class ConfigError(TrailsealError):
     """The configuration, the command line or a file it names is wrong."""
 
@@ -96,7 +101,7 @@ class ConfigError(TrailsealError):
             hint: What to write instead.
         """
         place = "" if file is None else f"{file}:{line}: " if line is not None else f"{file}: "
-        super().__init__(f"{place}{key + ': ' if key else ''}{message}", hint=hint)
+        super().__init__(_one_line(f"{place}{key + ': ' if key else ''}{message}"), hint=hint)
         self.file, self.line, self.key = file, line, key
 
 

@@ -2,7 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import signal
+
+from hypothesis import settings
+
+# How long an example takes is no property. The same examples every time in CI, where a failure has to be repeatable; new
+# ones on every developer's machine, where it is wanted.
+settings.register_profile("developer", deadline=None)
+settings.register_profile("ci", deadline=None, derandomize=True)
+settings.load_profile("ci" if os.environ.get("CI") else "developer")
 
 
 def pytest_configure() -> None:
