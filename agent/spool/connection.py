@@ -41,6 +41,16 @@ def connect(path: Path) -> sqlite3.Connection:
     # Created with the right mode before SQLite creates it with the umask's.
     os.close(os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600))
     db = sqlite3.connect(path, isolation_level=None, cached_statements=64)
+    try:
+        _prepare(db, path)
+    except BaseException:
+        db.close()
+        raise
+    return db
+
+
+def _prepare(db: sqlite3.Connection, path: Path) -> None:
+    """Set the pragmas, make the tables of a new file, and refuse a file of another format."""
     for pragma in (
         f"page_size={PAGE_BYTES}",
         "locking_mode=EXCLUSIVE",
@@ -64,10 +74,8 @@ def connect(path: Path) -> sqlite3.Connection:
         finally:
             os.close(folder)
     elif version != FORMAT:
-        db.close()
         message = f"the spool {path} has format {version}; this version reads format {FORMAT}"
         raise StateError(message, hint="Use the version that wrote it to drain it, then start with an empty state directory.")
-    return db
 
 
 def translated(error: sqlite3.Error, path: Path) -> Exception:
