@@ -70,25 +70,6 @@ class Head(msgspec.Struct, frozen=True, kw_only=True):
     totals: Totals
 
 
-class NewBatch(msgspec.Struct, frozen=True, kw_only=True):
-    """Be a batch at the moment of its cut: the bytes to store under the keys that were computed once."""
-
-    origin: str
-    number: int
-    reason: str
-    sealed_at: str
-    size: int
-    root: bytes
-    records: int
-    raw_bytes: int
-    bytes_lost: int
-    observed_min: str | None
-    seal_key: str
-    data_key: str | None
-    seal: bytes
-    data: bytes | None
-
-
 class BatchMeta(msgspec.Struct, frozen=True, kw_only=True):
     """Describe a sealed batch without its bytes: what stands in its row's `meta`."""
 
@@ -104,6 +85,13 @@ class BatchMeta(msgspec.Struct, frozen=True, kw_only=True):
     observed_min: str | None
     seal_key: str
     data_key: str | None
+
+
+class NewBatch(BatchMeta, frozen=True, kw_only=True):
+    """Be a batch at the moment of its cut: the bytes to store under the keys that were computed once."""
+
+    seal: bytes
+    data: bytes | None
 
 
 class QueuedBatch(msgspec.Struct, frozen=True):
