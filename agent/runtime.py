@@ -208,7 +208,7 @@ class _Agent:
             self._stop_at = time.monotonic()
             self._stop.set()
             # A stream goes on until its other side ends it, which may take its time; draining has a limit of its own.
-            if all(source.kind == "file" for source in self._settings.sources):
+            if not any(source.is_stream for source in self._settings.sources):
                 self._end_within(self._settings.shutdown_grace_seconds)
 
     def _end_within(self, seconds: float) -> None:
@@ -239,7 +239,7 @@ class _Agent:
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(self._run_source(settings, source), name=settings.id) for settings, source in sources]
             stopping = group.create_task(self._stop.wait())
-            streams = [task for task, (settings, _) in zip(tasks, sources, strict=True) if settings.kind != "file"]
+            streams = [task for task, (settings, _) in zip(tasks, sources, strict=True) if settings.is_stream]
             if streams and len(streams) == len(tasks):
                 # Streams end when their other side ends, never by a signal to us: see agent/relay/parent.py.
                 hurrying = group.create_task(self._hurry.wait())
@@ -255,7 +255,7 @@ class _Agent:
     async def _run_source(self, settings: SourceSettings, source: Source) -> bool:
         """Run one source; say whether it reached its input's end."""
         outcome = await source.run(self._stop)
-        if settings.kind == "file" and not self._stop.is_set():
+        if not settings.is_stream and not self._stop.is_set():
             message = f"the source {settings.id} ended by itself"
             raise TrailsealError(message, hint="This is a defect of the agent; its state is intact. Please report it.")
         return outcome is not False

@@ -77,7 +77,7 @@ def _start(settings: Settings) -> int:
     from ..relay import Feed, Limits, become_parent, worker_command
     from ..relay.wire import ENVIRONMENT_KEY
 
-    streams = [source for source in settings.sources if source.kind != "file"]
+    streams = [source for source in settings.sources if source.is_stream]
     if streams and ENVIRONMENT_KEY not in os.environ:
         # Whatever is wrong with these is said now, on a terminal somebody looks at, and not by a worker in a loop.
         settings.load_catalog()

@@ -65,7 +65,7 @@ def with_stream_source(settings: Settings, kind: Literal["pipe", "command"], arg
         ConfigError: The file has a source of the other stream kind, or there is no command to run.
     """
     command = tuple(argv) or None
-    streams = [source for source in settings.sources if source.kind != "file"]
+    streams = [source for source in settings.sources if source.is_stream]
     for index, source in enumerate(settings.sources):
         if source.kind == kind:
             changed = source if command is None or kind == "pipe" else msgspec.structs.replace(source, command=command)
@@ -115,7 +115,7 @@ def _hash_of_catalog(settings: Settings, path: str) -> str:
 
 def _check_streams(settings: Settings) -> None:
     """Refuse a second stream: one process owns one command or one standard input."""
-    streams = [index for index, source in enumerate(settings.sources) if source.kind != "file"]
+    streams = [index for index, source in enumerate(settings.sources) if source.is_stream]
     if len(streams) > 1:
         first = settings.sources[streams[0]]
         raise settings.error(

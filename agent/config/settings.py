@@ -104,6 +104,11 @@ class Source(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         """Which of the three it is."""
         return "file" if self.file is not None else "pipe" if self.pipe is not None else "command"
 
+    @property
+    def is_stream(self) -> bool:
+        """Whether it is read through the relay: it has an end of its own, and what is read cannot be read again."""
+        return self.kind in {"pipe", "command"}
+
 
 class Observability(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Say where the lines go that are not audit lines.
