@@ -17,6 +17,16 @@ if TYPE_CHECKING:
 AT_ONCE = TailSettings(eof_hold_seconds=0, linger_seconds=0, rescan_seconds=0.05)
 
 
+def turn(path: Path) -> None:
+    """Rotate by renaming, numbers counted up, as logrotate does."""
+    number = 1
+    while path.with_name(f"{path.name}.{number}").exists():
+        number += 1
+    for one in range(number, 1, -1):
+        path.with_name(f"{path.name}.{one - 1}").rename(path.with_name(f"{path.name}.{one}"))
+    path.rename(path.with_name(f"{path.name}.1"))
+
+
 class Bench:
     """Write to a log and run a source over it."""
 

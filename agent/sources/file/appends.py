@@ -112,4 +112,5 @@ class FileTally(Tally):
             occurred_min=time_text(min(self.times)) if self.times else None,
             occurred_max=time_text(max(self.times)) if self.times else None,
             reasons=self.reasons,
+            outcomes=self.outcomes,
         )

@@ -25,6 +25,7 @@ _COMPRESSED: Final = (GZIP_SUFFIX, ".bz2", ".xz", ".zst", ".lz4", ".Z", ".zip")
 _MAGIC: Final = re.compile(r"[*?[]")
 _TURNED: Final = re.compile(r"[.\-_~@](\d[\w.\-:+]*|old|bak|prev|previous|backup)")
 _NUMBER: Final = re.compile(r"\d{1,5}")
+_LOOKS: Final = 50
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,17 +101,52 @@ def folders(patterns: Iterable[str]) -> tuple[frozenset[str], frozenset[str]]:
     return frozenset(flat - deep), frozenset(deep)
 
 
-def siblings(path: str) -> list[Found]:
-    """Return the other files of a path's folder whose name begins with its name or its stem, compressed ones last."""
+@dataclass(frozen=True, slots=True)
+class Around:
+    """A path and the names beside it, as they were at one moment.
+
+    Attributes:
+        home: What the path itself led to.
+        siblings: The other files whose name begins with the path's name or stem, compressed ones last, newest first.
+    """
+
+    home: Found | None
+    siblings: tuple[Found, ...]
+
+
+def around(path: str) -> Around:
+    """Look at a path and at the names beside it, again and again until two looks in a row agree on who has which name.
+
+    A rotation renames one file after another, so that a single look may miss a file that was moved from a name not yet looked
+    at to one that was, and take the younger ones for all there is. Where names never come to rest, every file that any look
+    has found is returned.
+    """
+    ever: dict[Key, Found] = {}
+    before: dict[str, Key] | None = None
+    home: Found | None = None
+    beside: list[Found] = []
+    for _ in range(_LOOKS):
+        home, beside = _look_around(path)
+        names = {one.path: one.key for one in (*beside, *([] if home is None else [home]))}
+        if names == before:
+            break
+        before = names
+        ever.update((one.key, one) for one in beside)
+    else:
+        beside = [one for one in ever.values() if home is None or one.key != home.key]
+    return Around(home, tuple(sorted(beside, key=lambda one: (one.path.endswith(GZIP_SUFFIX), -one.modified_ns, one.path))))
+
+
+def _look_around(path: str) -> tuple[Found | None, list[Found]]:
     folder, base = os.path.split(path)
     stem = os.path.splitext(base)[0] or base  # noqa: PTH122 -- as above
     try:
         names = os.listdir(folder or ".")  # noqa: PTH208
     except OSError:
-        return []
+        return None, []
     found = [look(os.path.join(folder, name)) for name in names if name != base and name.startswith(stem)]  # noqa: PTH118
     usable = [one for one in found if one is not None and (one.path.endswith(GZIP_SUFFIX) or not one.path.endswith(_COMPRESSED))]
-    return sorted(usable, key=lambda one: (one.path.endswith(GZIP_SUFFIX), -one.modified_ns, one.path))
+    return look(path), usable
 
 
 def turned(path: str, name: str) -> str | None:
@@ -130,24 +166,30 @@ def later(path: str, after: Found | None, candidates: Sequence[Found], skip: Cal
     """Return the rotated files of a path that were written after one of them, oldest first.
 
     Age is the time of the last modification. Where two share it (the clock of a file system has steps of milliseconds), the
-    smaller rotation number or the greater date is the younger. A file and its compressed twin count once.
+    smaller rotation number or the greater date is the younger. A compressed file beside the plain one it is made of does not
+    count: it may not be complete.
 
     Args:
         path: The name that is rotated.
         after: The file after which to begin, under the name it has now.
-        candidates: What `siblings` found.
+        candidates: The siblings that `around` found.
         skip: Tells files that are known already.
     """
     if after is None:
         return []
     mark = _age(path, after)
-    chosen: dict[str, Found] = {}
-    for one in candidates:
-        if one.key == after.key or turned(path, one.path) is None or not one.size or skip(one):
-            continue
-        if _age(path, one) > mark:
-            chosen.setdefault(one.path.removesuffix(GZIP_SUFFIX), one)
-    return sorted(chosen.values(), key=lambda one: _age(path, one))
+    names = {one.path for one in candidates}
+    chosen = [
+        one
+        for one in candidates
+        if one.key != after.key
+        and one.size
+        and turned(path, one.path) is not None
+        and (not one.path.endswith(GZIP_SUFFIX) or one.path.removesuffix(GZIP_SUFFIX) not in names)
+        and _age(path, one) > mark
+        and not skip(one)
+    ]
+    return sorted(chosen, key=lambda one: _age(path, one))
 
 
 def _age(path: str, one: Found) -> tuple[int, int, str]:

@@ -36,6 +36,7 @@ class Tailed:
         lane: Where it belongs.
         rotated: Its path leads to another file or to none.
         names: All names under which the patterns found it; empty if they do not.
+        seen: What the last look at a name of it showed.
         copied: It is a copy of what a file was before it was truncated.
         ended_at: Since when (loop time) it has been at its end without growing.
         size: Its size at the last step, in bytes.
@@ -51,6 +52,7 @@ class Tailed:
 
     reader: Reader
     lane: Lane
+    seen: Found
     rotated: bool = False
     names: frozenset[str] = frozenset()
     copied: bool = False

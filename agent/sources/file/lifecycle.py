@@ -23,12 +23,13 @@ from .identity import Judgement, Sameness
 from .lane import Lane, Tailed
 from .losses import gap_append, unread_of
 from .reader import Context, Reader
-from .recovery import judge_at, locate, locate_all
+from .recovery import RacedError, is_twin, judge_at, locate, locate_all
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from ...intake import Append
+    from .discover import Around
     from .identity import Key
 
 _T = TypeVar("_T")
@@ -79,6 +80,7 @@ class Lifecycle:
         self._patterns = tuple(patterns)
         self._shell = shell
         self._ended: OrderedDict[Key, Cursor] = OrderedDict()
+        self._twins: OrderedDict[Found, None] = OrderedDict()
         self._newest_id = 0
         self._new: list[Cursor] = []
 
@@ -150,7 +152,8 @@ class Lifecycle:
         if names:
             if tailed.reader.path not in names:
                 tailed.reader.path = names[0]
-            if self.scan.by_path[names[0]].size != tailed.size:
+            tailed.seen = self.scan.by_path[names[0]]
+            if tailed.seen.size != tailed.size:
                 tailed.woken = True
                 self._shell.ready(tailed.lane)
         elif tailed.parked:
@@ -177,33 +180,70 @@ class Lifecycle:
         key = newest.key if newest is not None else lane.last.key if lane.last is not None else None
         if key is None:
             return
-        around = await self._shell.hop(discover.siblings, lane.path)
-        mark = next((one for one in around if one.key == key), None)
+        here = await self._shell.hop(discover.around, lane.path)
+        mark = next((one for one in here.siblings if one.key == key), None)
         if mark is None:
-            mark = lane.last if newest is None else await self._shell.hop(newest.reader.look)
-        covered = key in self.scan.names
-        home = self.scan.by_path.get(lane.path)
-
-        def known(one: Found) -> bool:
-            ended = self._ended.get(one.key)
-            return (
-                one.key in self.files
-                or (home is not None and one.key == home.key)
-                or (ended is not None and ended.offset == one.size)
-                or (one.key in self.scan.names and not covered)
-            )
-
-        for found in discover.later(lane.path, mark, around, known):
+            mark = lane.last if newest is None else await self._shell.hop(_shown, newest)
+        for found in await self._unread(lane, mark, here, covered=key in self.scan.names):
             tailed = self._add(lane.path, found, await self._resume_or_new(found, lane.path))
             tailed.rotated = True
+            # Between copies that a truncation left behind there are only more of them.
+            tailed.copied = newest is not None and newest.copied
+
+    async def _unread(self, lane: Lane, after: Found | None, here: Around, *, covered: bool) -> list[Found]:
+        """Return the rotated files after one of a lane, oldest first, that were not and will not be read otherwise.
+
+        Args:
+            lane: The lane.
+            after: The file after which to begin.
+            here: The lane's path and what is beside it. The newest scan may be older: what it saw at the path may have been
+                rotated since, and is then one of those that are returned.
+            covered: The patterns name rotated files too, so that the lane's own are not in lanes by themselves.
+        """
+
+        def known(one: Found) -> bool:
+            if one.key in self.files or (here.home is not None and one.key == here.home.key):
+                return True
+            names = self.scan.names.get(one.key, ())
+            return bool(names) and not covered and lane.path not in names
+
+        candidates = discover.later(lane.path, after, here.siblings, known)
+        return [found for found in candidates if not await self._was_read(lane, found)]
+
+    async def _was_read(self, lane: Lane, found: Found) -> bool:
+        """Tell whether a file was read to its end already, or is the compressed twin of one that was or is being read."""
+        ended = self._ended.get(found.key)
+        if ended is not None and ended.offset == found.size and (await self._judge(ended, found)).sameness is Sameness.SAME:
+            return True
+        if not found.path.endswith(GZIP_SUFFIX):
+            return False
+        if found in self._twins:
+            return True
+        plain = [(one.reader.cursor, one.reader.path if one.reader.fd is None else f"/proc/self/fd/{one.reader.fd}") for one in lane.files]
+        plain += [(cursor, "") for cursor in self._ended.values() if cursor.path == lane.path and cursor.offset]
+        try:
+            for cursor, path in plain:
+                if await self._shell.hop(is_twin, found, cursor, path):
+                    self._twins[found] = None
+                    if len(self._twins) > _REMEMBERED:
+                        self._twins.popitem(last=False)
+                    return True
+        except RacedError:
+            # It is looked for again with the next change of the folder, which this is.
+            return True
+        return False
+
+    async def _judge(self, cursor: Cursor, found: Found) -> Judgement:
+        try:
+            return await self._shell.hop(judge_at, cursor, found)
+        except RacedError:
+            return Judgement(Sameness.OTHER, 0)
 
     async def _resume_or_new(self, found: Found, path: str) -> Cursor:
         """Return where to begin in a file that is in no lane: where it was left, if it is one that was read before."""
         ended = self._ended.pop(found.key, None)
-        if ended is not None and ended.offset:
-            judgement = await self._shell.hop(judge_at, ended, found)
-            if judgement.sameness is Sameness.SAME:
-                return ended
+        if ended is not None and ended.offset and (await self._judge(ended, found)).sameness is Sameness.SAME:
+            return ended
         # The size of a compressed file says nothing about the size of what is in it.
         fresh = self._fresh(path, found.key, 0 if found.path.endswith(GZIP_SUFFIX) else found.size)
         self._new.append(fresh)
@@ -219,7 +259,7 @@ class Lifecycle:
 
     def _add(self, path: str, found: Found, cursor: Cursor, *, before: Tailed | None = None) -> Tailed:
         lane = self.lanes.setdefault(path, Lane(path))
-        tailed = Tailed(Reader(self._context, cursor, found.path, key=found.key), lane)
+        tailed = Tailed(Reader(self._context, cursor, found.path, key=found.key), lane, found)
         tailed.names = frozenset(self.scan.names.get(found.key, ()))
         lane.files.insert(len(lane.files) if before is None else lane.files.index(before), tailed)
         self.files[found.key] = tailed
@@ -239,9 +279,14 @@ class Lifecycle:
         accounted = max(cursor.offset, cursor.size_seen)
         tailed.reader = Reader(self._context, self._fresh(cursor.path, tailed.key, 0), path, hole_from=accounted)
         if match is not None and match.judgement.sameness is Sameness.SAME:
-            copy = self._add(tailed.lane.path, match.found, cursor, before=tailed)
-            copy.rotated = copy.copied = True
+            here = await self._shell.hop(discover.around, tailed.lane.path)
+            later = await self._unread(tailed.lane, match.found, here, covered=match.found.key in self.scan.names)
+            copies = [(match.found, cursor), *[(found, await self._resume_or_new(found, tailed.lane.path)) for found in later]]
+            for found, begin in copies:
+                copy = self._add(tailed.lane.path, found, begin, before=tailed)
+                copy.rotated = copy.copied = True
             await self._shell.submit(gap_append(cursor, (), (tailed.reader.cursor,), self._now()))
+            await self._note_new()
             return
         losses = unread_of(cursor, GapCause.TRUNCATED, Certainty.POSSIBLE, _GONE[GapCause.TRUNCATED])
         await self._shell.submit(gap_append(cursor, losses, (_finished(cursor), tailed.reader.cursor), self._now()))
@@ -291,10 +336,11 @@ class Lifecycle:
         """Tell whether a renamed file has no successor yet: if it were forgotten, one that comes and goes would be missed."""
         if tailed.lane.files[-1] is not tailed:
             return False
-        around = await self._shell.hop(discover.siblings, tailed.lane.path)
-        found = next((one for one in around if one.key == tailed.key), None)
+        here = await self._shell.hop(discover.around, tailed.lane.path)
+        found = next((one for one in here.siblings if one.key == tailed.key), None)
         if found is not None:
             tailed.reader.path = found.path
+            tailed.seen = found
         return found is not None
 
     async def _finish(self, tailed: Tailed) -> None:
@@ -303,8 +349,7 @@ class Lifecycle:
         await self._shell.submit(gap_append(cursor, (), (_finished(cursor),), self._now()))
 
     def _remove(self, tailed: Tailed) -> None:
-        found = tailed.reader.look()
-        tailed.lane.last = found
+        tailed.lane.last = _shown(tailed)
         tailed.lane.files.remove(tailed)
         del self.files[tailed.key]
         self._shell.release(tailed)
@@ -334,6 +379,11 @@ class Lifecycle:
 
     def _now(self) -> str:
         return time_text(self._context.clock.now())
+
+
+def _shown(tailed: Tailed) -> Found:
+    """Return an open file as it is now, a closed one as it was last seen: its name may lead to another one by now."""
+    return tailed.seen if tailed.reader.fd is None else tailed.reader.look()
 
 
 def _finished(cursor: Cursor) -> Cursor:

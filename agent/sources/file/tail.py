@@ -152,10 +152,11 @@ class FileSource:
     async def close(self) -> None:
         """Give back every descriptor, watch and thread; what is durable stays durable."""
         await self._watcher.close()
-        for tailed in list(self._open):
+        # First the thread: a step that was cut short may be opening a file.
+        self._thread.shutdown(wait=True, cancel_futures=True)
+        for tailed in self._life.files.values():
             tailed.reader.close()
         self._open.clear()
-        self._thread.shutdown(wait=True, cancel_futures=True)
 
     async def hop(self, function: Callable[..., _T], *arguments: object) -> _T:
         """Run a function on the reading thread."""

@@ -11,7 +11,7 @@ from msgspec.structs import replace
 
 from agent.intake import Anchor, Cursor
 from agent.sources.file import TailSettings
-from agent.sources.file.discover import Found, folders, later, scan, siblings, turned
+from agent.sources.file.discover import Found, around, folders, later, scan, turned
 from agent.sources.file.handle import GzipHandle, PlainHandle, open_handle
 from agent.sources.file.identity import Judgement, Sameness, anchor_at, digest, judge, with_anchor
 from agent.sources.file.recovery import locate_all
@@ -138,7 +138,7 @@ def test_siblings_come_plain_before_compressed_and_newest_first(tmp_path: Path):
     for age, name in enumerate(["app.log.3.gz", "app.log.2", "app.log.1", "app.log", "other.log", "app.log.4.xz"]):
         (tmp_path / name).write_bytes(b"x")
         os.utime(tmp_path / name, (age, age))
-    names = [one.path.rpartition("/")[2] for one in siblings(str(tmp_path / "app.log"))]
+    names = [one.path.rpartition("/")[2] for one in around(str(tmp_path / "app.log")).siblings]
     assert names == ["app.log.1", "app.log.2", "app.log.3.gz"]
 
 

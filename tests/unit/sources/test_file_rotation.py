@@ -9,7 +9,7 @@ import pytest
 
 from agent.sources.file import TailSettings
 from agent.sources.file.reader import Reader, Step
-from tests.support.tail_bench import Bench
+from tests.support.tail_bench import Bench, turn
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -20,16 +20,6 @@ async def bench(tmp_path: Path):
     bench = Bench(tmp_path)
     yield bench
     await bench.stop()
-
-
-def turn(path: Path) -> None:
-    """Rotate by renaming, numbers counted up, as logrotate does."""
-    number = 1
-    while path.with_name(f"{path.name}.{number}").exists():
-        number += 1
-    for one in range(number, 1, -1):
-        path.with_name(f"{path.name}.{one - 1}").rename(path.with_name(f"{path.name}.{one}"))
-    path.rename(path.with_name(f"{path.name}.1"))
 
 
 async def test_lines_are_separated_and_a_partial_line_waits_for_its_rest(bench: Bench):
