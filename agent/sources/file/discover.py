@@ -69,6 +69,11 @@ def look(path: str) -> Found | None:
     return Found(path, (status.st_dev, status.st_ino), status.st_size, status.st_mtime_ns)
 
 
+def look_at(paths: Iterable[str]) -> list[Found | None]:
+    """Look at several paths."""
+    return [look(path) for path in paths]
+
+
 def scan(patterns: Iterable[str]) -> Scan:
     """Look for the files that the patterns (glob, with ``**``) name now; a folder that does not exist has none."""
     result = Scan()

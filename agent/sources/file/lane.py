@@ -2,7 +2,8 @@
 
 A lane is a path and its files: rotated ones first, oldest first, the one that is at the path last. A file is *rotated* once
 its path leads elsewhere or nowhere; *settled* once it then stayed at its end for the hold time and its last line was taken
-as it is; *parked* once it is settled, closed, and still named by the patterns, so that it must go on being recognised.
+as it is; *parked* once it is settled and closed, but still named by the patterns or the newest of the lane to be rotated:
+then its writer may not have noticed, and it is looked at again with every look at the folder.
 
 Invariants: a file is in one lane only; its place there never changes. This module holds state only; `tail` moves it.
 """

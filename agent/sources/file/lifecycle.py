@@ -7,7 +7,6 @@ never read twice, whatever its name or inode became. This module must not read l
 from __future__ import annotations
 
 import os
-from collections import OrderedDict
 from typing import TYPE_CHECKING, Final, Protocol, TypeVar
 
 from msgspec.structs import replace
@@ -20,10 +19,11 @@ from .appends import time_text
 from .discover import Found, Scan
 from .handle import GZIP_SUFFIX
 from .identity import Judgement, Sameness
+from .known import Known
 from .lane import Lane, Tailed
 from .losses import gap_append, unread_of
 from .reader import Context, Reader
-from .recovery import RacedError, is_twin, judge_at, locate, locate_all
+from .recovery import locate, locate_all
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -33,7 +33,6 @@ if TYPE_CHECKING:
     from .identity import Key
 
 _T = TypeVar("_T")
-_REMEMBERED: Final = 4096
 _RACE: Final = "what was written between the copy and the truncation is in neither"
 _GONE: Final = {
     GapCause.TRUNCATED: "the file was truncated and no copy of its content was found",
@@ -79,8 +78,7 @@ class Lifecycle:
         self._context = context
         self._patterns = tuple(patterns)
         self._shell = shell
-        self._ended: OrderedDict[Key, Cursor] = OrderedDict()
-        self._twins: OrderedDict[Found, None] = OrderedDict()
+        self._known = Known(shell.hop)
         self._newest_id = 0
         self._new: list[Cursor] = []
 
@@ -112,10 +110,11 @@ class Lifecycle:
 
     async def _apply(self) -> None:
         scan = self.scan
+        strayed = await self._look_at_parked()
         for lane in list(self.lanes.values()):
             home = scan.by_path.get(lane.path)
             for tailed in list(lane.files):
-                await self._follow(tailed, home)
+                await self._follow(tailed, home, strayed=tailed in strayed)
             newest = lane.files[-1].key if lane.files else None
             if home is None or home.key != newest:
                 await self._queue_later(lane)
@@ -127,6 +126,20 @@ class Lifecycle:
                 self._add(found.path, found, await self._resume_or_new(found, found.path))
         await self._note_new()
 
+    async def _look_at_parked(self) -> set[Tailed]:
+        """Look at the closed files that no pattern names, in one go, and return those that are not where they were."""
+        parked = [tailed for tailed in self.files.values() if tailed.parked and tailed.key not in self.scan.names]
+        if not parked:
+            return set()
+        shown = await self._shell.hop(discover.look_at, [tailed.reader.path for tailed in parked])
+        strayed = set()
+        for tailed, found in zip(parked, shown, strict=True):
+            if found is not None and found.key == tailed.key:
+                tailed.seen = found
+            else:
+                strayed.add(tailed)
+        return strayed
+
     async def _note_new(self) -> None:
         """Make the cursors of files seen for the first time durable, so that they are missed if they go unread."""
         if self._new:
@@ -134,7 +147,7 @@ class Lifecycle:
             self._new.clear()
             await self._shell.submit(gap_append(first, (), new, self._now()))
 
-    async def _follow(self, tailed: Tailed, home: Found | None) -> None:
+    async def _follow(self, tailed: Tailed, home: Found | None, *, strayed: bool) -> None:
         """Bring one file up to date with the newest look at the folders."""
         names = self.scan.names.get(tailed.key, ())
         before, tailed.names = tailed.names, frozenset(names)
@@ -157,7 +170,10 @@ class Lifecycle:
                 tailed.woken = True
                 self._shell.ready(tailed.lane)
         elif tailed.parked:
-            if not await self._is_last_trace(tailed):
+            if not strayed and tailed.seen.size != tailed.size:
+                tailed.woken = True
+                self._shell.ready(tailed.lane)
+            elif not await self._may_go_on(tailed, strayed=strayed):
                 await self._finish(tailed)
         else:
             tailed.woken = True
@@ -208,41 +224,12 @@ class Lifecycle:
             return bool(names) and not covered and lane.path not in names
 
         candidates = discover.later(lane.path, after, here.siblings, known)
-        return [found for found in candidates if not await self._was_read(lane, found)]
-
-    async def _was_read(self, lane: Lane, found: Found) -> bool:
-        """Tell whether a file was read to its end already, or is the compressed twin of one that was or is being read."""
-        ended = self._ended.get(found.key)
-        if ended is not None and ended.offset == found.size and (await self._judge(ended, found)).sameness is Sameness.SAME:
-            return True
-        if not found.path.endswith(GZIP_SUFFIX):
-            return False
-        if found in self._twins:
-            return True
-        plain = [(one.reader.cursor, one.reader.path if one.reader.fd is None else f"/proc/self/fd/{one.reader.fd}") for one in lane.files]
-        plain += [(cursor, "") for cursor in self._ended.values() if cursor.path == lane.path and cursor.offset]
-        try:
-            for cursor, path in plain:
-                if await self._shell.hop(is_twin, found, cursor, path):
-                    self._twins[found] = None
-                    if len(self._twins) > _REMEMBERED:
-                        self._twins.popitem(last=False)
-                    return True
-        except RacedError:
-            # It is looked for again with the next change of the folder, which this is.
-            return True
-        return False
-
-    async def _judge(self, cursor: Cursor, found: Found) -> Judgement:
-        try:
-            return await self._shell.hop(judge_at, cursor, found)
-        except RacedError:
-            return Judgement(Sameness.OTHER, 0)
+        return [found for found in candidates if not await self._known.was_read(lane, found)]
 
     async def _resume_or_new(self, found: Found, path: str) -> Cursor:
         """Return where to begin in a file that is in no lane: where it was left, if it is one that was read before."""
-        ended = self._ended.pop(found.key, None)
-        if ended is not None and ended.offset and (await self._judge(ended, found)).sameness is Sameness.SAME:
+        ended = await self._known.resume(found)
+        if ended is not None:
             return ended
         # The size of a compressed file says nothing about the size of what is in it.
         fresh = self._fresh(path, found.key, 0 if found.path.endswith(GZIP_SUFFIX) else found.size)
@@ -325,17 +312,24 @@ class Lifecycle:
             await self._finish(tailed)
 
     async def expire(self, tailed: Tailed) -> None:
-        """Give a settled file up: finish its cursor, or only close it while it is still needed to recognise what follows."""
-        if tailed.names or await self._is_last_trace(tailed):
+        """Give a settled file up: finish its cursor, or only close it while something may still come of it."""
+        if tailed.names or await self._may_go_on(tailed, strayed=True):
             tailed.parked = True
             self._shell.release(tailed)
         else:
             await self._finish(tailed)
 
-    async def _is_last_trace(self, tailed: Tailed) -> bool:
-        """Tell whether a renamed file has no successor yet: if it were forgotten, one that comes and goes would be missed."""
-        if tailed.lane.files[-1] is not tailed:
+    async def _may_go_on(self, tailed: Tailed, *, strayed: bool) -> bool:
+        """Tell whether a renamed file is the newest one of its lane to be rotated, and is still there.
+
+        If it has no successor yet, one that comes and goes would be missed if it were forgotten. If it has, its writer may not
+        have noticed the rotation, and writes to it until it is told.
+        """
+        files = tailed.lane.files
+        if any(other.rotated for other in files[files.index(tailed) + 1 :]):
             return False
+        if not strayed:
+            return True
         here = await self._shell.hop(discover.around, tailed.lane.path)
         found = next((one for one in here.siblings if one.key == tailed.key), None)
         if found is not None:
@@ -344,18 +338,19 @@ class Lifecycle:
         return found is not None
 
     async def _finish(self, tailed: Tailed) -> None:
+        """End a settled file's cursor; what it was seen to have grown by since it was closed is lost if it cannot be read."""
         cursor = tailed.reader.cursor
         self._remove(tailed)
-        await self._shell.submit(gap_append(cursor, (), (_finished(cursor),), self._now()))
+        grown = tailed.seen.size if tailed.parked and not tailed.seen.path.endswith(GZIP_SUFFIX) else 0
+        losses = unread_of(replace(cursor, size_seen=grown), GapCause.VANISHED, None, _GONE[GapCause.VANISHED])
+        await self._shell.submit(gap_append(cursor, losses, (_finished(cursor),), self._now()))
 
     def _remove(self, tailed: Tailed) -> None:
         tailed.lane.last = _shown(tailed)
         tailed.lane.files.remove(tailed)
         del self.files[tailed.key]
         self._shell.release(tailed)
-        self._ended[tailed.key] = tailed.reader.cursor
-        if len(self._ended) > _REMEMBERED:
-            self._ended.popitem(last=False)
+        self._known.remember(tailed.key, tailed.reader.cursor)
 
     async def _give_up(self, cursor: Cursor, beyond: Certainty) -> None:
         """State that nothing more of a file can be read, and end its cursor."""

@@ -385,7 +385,7 @@ async def test_an_empty_file_seen_once_is_found_after_it_was_filled_and_rotated_
     bench.path.touch()
     await bench.drain()
     await bench.stop()
-    assert [cursor.offset for cursor in bench.intake.cursors("app")] == [0]
+    assert [cursor.offset for cursor in bench.intake.cursors("app") if cursor.inode == bench.path.stat().st_ino] == [0]
     bench.write(audit=2)
     turn(bench.path)
     bench.write(audit=1)

@@ -16,7 +16,7 @@ import pytest
 from agent.errors import DurabilityError
 from agent.sources.file import TailSettings, wake
 from agent.sources.file.handle import PlainHandle
-from tests.support.tail_bench import Bench
+from tests.support.tail_bench import Bench, turn
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -65,22 +65,71 @@ async def test_rotation_and_new_files_are_noticed_by_events(tmp_path: Path):
         await until(lambda: bench.ids() == bench.written)
         bench.write(audit=1, path=tmp_path / "other.log")
         await until(lambda: bench.ids() == bench.written)
-        await until(lambda: any(cursor.finished for cursor in bench.intake.all_cursors()))
+        await until(lambda: any(tailed.parked for tailed in bench.source()._life.files.values()))
     assert bench.gaps() == []
 
 
-async def test_a_rotated_file_is_given_up_however_often_folders_are_looked_through(tmp_path: Path):
+async def test_a_rotated_file_is_given_up_once_its_successor_is_rotated_too_however_often_folders_are_looked_through(tmp_path: Path):
     bench = Bench(tmp_path, TailSettings(eof_hold_seconds=0.02, linger_seconds=0.15, rescan_seconds=0.02))
     bench.write(audit=1)
     async with running(bench) as _:
         await until(lambda: bench.ids() == bench.written)
-        bench.path.rename(tmp_path / "app.log.1")
-        bench.write(audit=1)
-        await until(lambda: any(cursor.finished for cursor in bench.intake.all_cursors()))
-        bench.path.unlink()
+        for expected in (0, 1, 2):
+            turn(bench.path)
+            bench.write(audit=1)
+            await until(lambda expected=expected: sum(cursor.finished for cursor in bench.intake.all_cursors()) == expected)
+            await until(lambda: bench.ids() == bench.written)
+        for path in tmp_path.iterdir():
+            path.unlink()
         await until(lambda: all(cursor.finished for cursor in bench.intake.all_cursors()))
     assert bench.ids() == bench.written
     assert bench.gaps() == []
+
+
+@pytest.mark.parametrize("restart", [False, True])
+async def test_a_writer_that_notices_the_rotation_late_loses_nothing(tmp_path: Path, *, restart: bool):
+    bench = Bench(tmp_path, TailSettings(eof_hold_seconds=0.02, linger_seconds=0.02, rescan_seconds=0.02))
+    bench.write(audit=1)
+    old = tmp_path / "app.log.1"
+    for _ in range(3):
+        async with running(bench) as _:
+            await until(lambda: bench.ids() == bench.written)
+            if not old.exists():
+                turn(bench.path)
+            bench.path.touch()
+            await until(lambda: any(tailed.parked for tailed in bench.source()._life.files.values()))
+            if not restart:
+                bench.write(audit=2, path=old)
+                await until(lambda: bench.ids() == bench.written)
+        bench._source = None
+        if restart:
+            bench.write(audit=2, path=old)
+    async with running(bench) as _:
+        await until(lambda: bench.ids() == bench.written)
+    assert bench.gaps() == []
+
+
+async def test_what_a_closed_rotated_file_grew_by_before_it_was_deleted_is_stated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    bench = Bench(tmp_path, TailSettings(eof_hold_seconds=0, linger_seconds=0, rescan_seconds=1000))
+    bench.write(audit=2)
+    await bench.drain()
+    turn(bench.path)
+    bench.write(audit=1)
+    await bench.drain()
+    life = bench.source()._life
+    (parked,) = [tailed for tailed in life.files.values() if tailed.parked]
+    old = tmp_path / "app.log.1"
+    size = old.stat().st_size
+    with old.open("ab") as file:
+        file.write(b"unread\n")
+    await life._look_at_parked()
+    old.unlink()
+    await bench.drain()
+    assert parked not in life.files.values()
+    assert [(gap["cause"], gap["certainty"], gap["from_offset"], gap["to_offset"]) for gap in bench.gaps()] == [
+        ("vanished", "known", size, size + 7)
+    ]
+    await bench.stop()
 
 
 async def test_a_stop_that_is_cut_short_submits_no_cursor_ahead_of_its_records(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
