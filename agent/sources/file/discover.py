@@ -10,7 +10,11 @@ import glob
 import os
 import re
 import stat
+import time
+from bisect import bisect_left
 from dataclasses import dataclass, field
+from functools import lru_cache
+from itertools import islice, takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -26,6 +30,7 @@ _MAGIC: Final = re.compile(r"[*?[]")
 _TURNED: Final = re.compile(r"[.\-_~@](\d[\w.\-:+]*|old|bak|prev|previous|backup)")
 _NUMBER: Final = re.compile(r"\d{1,5}")
 _LOOKS: Final = 50
+_REST_NANOSECONDS: Final = 1_000_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +117,8 @@ class Around:
 
     Attributes:
         home: What the path itself led to.
-        siblings: The other files whose name begins with the path's name or stem, compressed ones last, newest first.
+        siblings: The other files whose name begins with the path's name or stem and goes on with a mark, not with a letter or digit;
+            compressed ones last, newest first.
     """
 
     home: Found | None
@@ -146,12 +152,34 @@ def _look_around(path: str) -> tuple[Found | None, list[Found]]:
     folder, base = os.path.split(path)
     stem = os.path.splitext(base)[0] or base  # noqa: PTH122 -- as above
     try:
-        names = os.listdir(folder or ".")  # noqa: PTH208
+        names = _names(folder or ".")
     except OSError:
         return None, []
-    found = [look(os.path.join(folder, name)) for name in names if name != base and name.startswith(stem)]  # noqa: PTH118
+    beside = islice(names, bisect_left(names, stem), None)
+    named = [name for name in takewhile(lambda name: name.startswith(stem), beside) if not name[len(stem) : len(stem) + 1].isalnum()]
+    found = [look(os.path.join(folder, name)) for name in named if name != base]  # noqa: PTH118
     usable = [one for one in found if one is not None and (one.path.endswith(GZIP_SUFFIX) or not one.path.endswith(_COMPRESSED))]
     return look(path), usable
+
+
+def _names(folder: str) -> Sequence[str]:
+    """Return the names in a folder, sorted.
+
+    A folder that has been at rest for a while is listed once for all the paths in it: with thousands of files that were all
+    rotated while the agent was down, listing it anew for each would take minutes.
+
+    Raises:
+        OSError: The folder cannot be listed.
+    """
+    modified_ns = os.stat(folder).st_mtime_ns  # noqa: PTH116 -- as above
+    if time.time_ns() - modified_ns < _REST_NANOSECONDS:
+        return sorted(os.listdir(folder))  # noqa: PTH208
+    return _names_at_rest(folder, modified_ns)
+
+
+@lru_cache(maxsize=8)
+def _names_at_rest(folder: str, _modified_ns: int) -> Sequence[str]:
+    return sorted(os.listdir(folder))  # noqa: PTH208
 
 
 def turned(path: str, name: str) -> str | None:
