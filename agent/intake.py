@@ -11,7 +11,8 @@ This module holds types only; it must not open files, look at the clock or know 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 import msgspec
 
@@ -48,6 +49,7 @@ class Cursor(msgspec.Struct, frozen=True, kw_only=True):
         head_sha256: Hex SHA-256 of the first `head_bytes` bytes.
         anchors: Newest first; the first one is at `offset` (absent while offset is 0).
         finished: Read to its end and never looked for again; the row is dropped some time later.
+        token: The position in the words of whoever keeps the data, where a number is not enough (a journal's own cursor).
     """
 
     source: str
@@ -61,6 +63,7 @@ class Cursor(msgspec.Struct, frozen=True, kw_only=True):
     head_sha256: str = ""
     anchors: tuple[Anchor, ...] = ()
     finished: bool = False
+    token: str = ""
 
 
 class Append(msgspec.Struct, frozen=True, kw_only=True):
@@ -78,7 +81,9 @@ class Append(msgspec.Struct, frozen=True, kw_only=True):
         observed_at: RFC 3339 UTC time at which the bytes were read.
         occurred_min: The earliest `occurred_at` among the events, RFC 3339 UTC with microseconds; None without events.
         occurred_max: The latest one.
+        small: It has next to no bytes and is rare (a stream's beginning, its end, a loss), so it need not wait for the spool's bound.
         reasons: Quarantine reasons and how often each occurred (for metrics only).
+        outcomes: Events by (category, outcome) (for metrics only).
     """
 
     bodies: bytes = b""
@@ -92,7 +97,27 @@ class Append(msgspec.Struct, frozen=True, kw_only=True):
     observed_at: str
     occurred_min: str | None = None
     occurred_max: str | None = None
+    small: bool = False
     reasons: dict[str, int] = msgspec.field(default_factory=dict)
+    outcomes: dict[tuple[str, str], int] = msgspec.field(default_factory=dict)
+
+
+class Sealed(msgspec.Struct, frozen=True):
+    """Be a batch whose cut has just become durable, for those who wait for it.
+
+    Attributes:
+        seal: The seal object's bytes.
+        data: The data object's bytes; None without records.
+        frontier_before: The tree's encoded frontier before the batch (agent.trail.merkle.Frontier.encode).
+    """
+
+    seal: bytes
+    data: bytes | None
+    frontier_before: bytes
+
+
+SealListeners: TypeAlias = set[Callable[[Sealed], None]]
+"""Who is told of each durable cut, on the event loop; a listener returns at once. Empty while nobody waits, and then free."""
 
 
 class Intake(Protocol):
@@ -106,7 +131,12 @@ class Intake(Protocol):
         Grouping: appends without records may wait up to a second for company; `flush` does not return before
             everything accepted so far is durable.
         Cancellation: a `submit` cancelled while it waits has not accepted the append.
+
+    Attributes:
+        listeners: Who is told of each durable cut; whoever waits for one puts itself in, and takes itself out again.
     """
+
+    listeners: SealListeners
 
     def cursors(self, source: str) -> Sequence[Cursor]:
         """Return the unfinished cursors of one source as they were when the spool was opened."""

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from datetime import datetime  # noqa: TC003 - dataclass annotations are resolved by documentation and type tools
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from .trail.records import QuarantineReason, event_block, quarantine_body
 
@@ -53,6 +53,18 @@ class Separated:
     outcomes: dict[tuple[str, str], int] = field(default_factory=dict)
 
 
+class Places(Protocol):
+    """Say where the lines of a block lie in their source, where the block is not a piece of the source itself."""
+
+    def of(self, spans: Sequence[Span]) -> tuple[list[Span], list[bytes]]:
+        """Return the byte offset and length of each of these lines, and the member its record gets after the source.
+
+        Args:
+            spans: Where they lie in the block, in its order.
+        """
+        ...
+
+
 class Separator:
     """Separate the blocks of one source. One instance serves one thread."""
 
@@ -72,13 +84,15 @@ class Separator:
         self._keep = keep_observability
         self._has_offsets = has_offsets
 
-    def separate(self, block: bytes, offset: int, observed_at: str) -> Separated:
+    def separate(self, block: bytes, offset: int, observed_at: str, places: Places | None = None) -> Separated:
         """Separate a block of whole lines.
 
         Args:
             block: Lines each ended by a newline; the last may lack it (the end of a closed source). May be empty.
             offset: The absolute position of the block's first byte in the source, in bytes.
             observed_at: When the block was read, RFC 3339 in UTC with microseconds.
+            places: Where its lines lie in the source, where they do not lie there as they stand in the block; `offset` then
+                does not matter.
         """
         lines = block.count(b"\n") + (not block.endswith(b"\n") and bool(block))
         spans = self._rule.candidates(block)
@@ -86,9 +100,10 @@ class Separator:
         events = audit if self._rule.tag else list(map(self._rule.event, audit))
         judgement = self._validator.judge_lines(events)
         if judgement.rejected:
-            return self._with_rejected(block, offset, observed_at, lines, spans, audit, events, judgement)
+            return self._with_rejected(block, offset, observed_at, lines, spans, audit, events, judgement, places)
+        at, members = self._located(spans, offset, places)
         return Separated(
-            bodies=event_block(self._source, observed_at, events, self._at(spans, offset)),
+            bodies=event_block(self._source, observed_at, events, at, members),
             records=len(spans),
             events=len(spans),
             lines=lines,
@@ -99,7 +114,7 @@ class Separator:
             outcomes=judgement.outcomes,
         )
 
-    def _with_rejected(
+    def _with_rejected(  # noqa: PLR0913, PLR0917 -- everything that `separate` has found out
         self,
         block: bytes,
         offset: int,
@@ -109,25 +124,33 @@ class Separator:
         audit: list[bytes],
         events: list[bytes],
         judgement: Judgement,
+        places: Places | None,
     ) -> Separated:
         """Finish a block in which some candidates are no valid events: quarantine, or not audit after all."""
         parts: list[bytes] = []
         kept: list[Span] = []
         reasons: dict[str, int] = {}
+        at, members = self._located(spans, offset, places)
+
+        def accepted(first: int, last: int) -> bytes:
+            where = None if at is None else at[first:last]
+            whose = None if members is None else members[first:last]
+            return event_block(self._source, observed_at, events[first:last], where, whose)
+
         done = 0
         for index, rejected in judgement.rejected.items():
-            parts.append(event_block(self._source, observed_at, events[done:index], self._at(spans[done:index], offset)))
+            parts.append(accepted(done, index))
             kept += spans[done:index]
             done = index + 1
             if not self._rule.is_audit(audit[index]):
                 continue
-            start, end = spans[index]
-            at = (offset + start, end - start) if self._has_offsets else None
             reason = QuarantineReason(rejected.reason)
-            parts += (quarantine_body(self._source, observed_at, reason, rejected.detail, audit[index], at), b"\n")
+            where = None if at is None else at[index]
+            member = b"" if members is None else members[index]
+            parts += (quarantine_body(self._source, observed_at, reason, rejected.detail, audit[index], where, member=member), b"\n")
             kept.append(spans[index])
             reasons[reason.value] = reasons.get(reason.value, 0) + 1
-        parts.append(event_block(self._source, observed_at, events[done:], self._at(spans[done:], offset)))
+        parts.append(accepted(done, len(spans)))
         kept += spans[done:]
         return Separated(
             bodies=b"".join(parts),
@@ -143,8 +166,13 @@ class Separator:
             outcomes=judgement.outcomes,
         )
 
-    def _at(self, spans: Sequence[Span], offset: int) -> list[tuple[int, int]] | None:
-        return [(offset + start, end - start) for start, end in spans] if self._has_offsets else None
+    def _located(self, spans: Sequence[Span], offset: int, places: Places | None) -> tuple[list[Span] | None, list[bytes] | None]:
+        """Return offsets and lengths in the source, and the members that say whose lines they are."""
+        if not self._has_offsets:
+            return None, None
+        if places is not None:
+            return places.of(spans)
+        return [(offset + start, end - start) for start, end in spans], None
 
     def _rest(self, block: bytes, audit: Sequence[Span]) -> bytes:
         """Return the block without its audit lines and their newlines."""

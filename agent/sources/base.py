@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from datetime import datetime
     from typing import TypeAlias
 
-    from ..separator import Separated
+    from ..separator import Places, Separated
 
     ProblemReport: TypeAlias = Callable[[str, str | None], None]
     """Called with a path and what is wrong with it, or with None once it is cured."""
@@ -64,6 +64,13 @@ class TimeOfDay(Protocol):
 class BlockSeparator(Protocol):
     """Separate blocks of whole lines, as `agent.separator.Separator` does; one instance serves one thread."""
 
-    def separate(self, block: bytes, offset: int, observed_at: str) -> Separated:
-        """Return the records and the observability bytes of a block that begins at an absolute offset."""
+    def separate(self, block: bytes, offset: int, observed_at: str, places: Places | None = None) -> Separated:
+        """Return the records and the observability bytes of a block that begins at an absolute offset.
+
+        Args:
+            block: Whole lines.
+            offset: Where the block begins in the source, in bytes.
+            observed_at: When it was read.
+            places: Where its lines lie instead, where the block was made out of what the source holds.
+        """
         ...

@@ -22,6 +22,8 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from ..separator import Places
+
 LINE_LIMIT: Final = 256 * 1024
 HEAD_BYTES: Final = 2048
 _SEAM_BYTES: Final = 4096
@@ -34,10 +36,12 @@ class Whole:
     Attributes:
         offset: Absolute position of the first byte.
         data: Lines with their newlines; only the very last line of a closed source may lack it.
+        places: Where the lines lie in the source, where `data` is not what the source holds there.
     """
 
     offset: int
     data: bytes
+    places: Places | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +69,8 @@ class Overlong:
         sha256: Hex SHA-256 of those bytes.
         head: The first of them.
         late: The tag was found behind the limit, so the line was passed through as well.
+        extent: How many bytes of the source it takes; None if that is its length.
+        member: What its record gets after the source.
     """
 
     offset: int
@@ -72,6 +78,8 @@ class Overlong:
     sha256: str
     head: bytes
     late: bool
+    extent: int | None = None
+    member: bytes = b""
 
 
 Piece: TypeAlias = Whole | Passed | Overlong

@@ -34,6 +34,7 @@ class Tally:
         passed_lines: Lines that ended and are observability.
         passed: The bytes that pass through, in order.
         reasons: Quarantine reasons and how often each occurred.
+        outcomes: Events by (category, outcome).
         times: The earliest and latest times of the events of each block.
     """
 
@@ -46,6 +47,7 @@ class Tally:
     passed_lines: int = 0
     passed: list[bytes] = field(default_factory=list)
     reasons: dict[str, int] = field(default_factory=dict)
+    outcomes: dict[tuple[str, str], int] = field(default_factory=dict)
     times: list[datetime] = field(default_factory=list)
 
     @property
@@ -62,23 +64,23 @@ class Tally:
         """Separate the pieces and count them."""
         for piece in pieces:
             match piece:
-                case Whole(offset, data):
-                    self._add_lines(offset, data, separator)
+                case Whole():
+                    self._add_lines(piece, separator)
                 case Passed(_, data, last):
                     if data:
                         self.passed.append(data)
                     self.passed_lines += last
-                case Overlong(offset, length, sha256, head, late):
-                    at = (offset, length) if self.with_at else None
-                    self.bodies += (oversize_body(self.source, self.observed_at, head, length, sha256, at), b"\n")
+                case Overlong(offset, length, sha256, head, late, extent, member):
+                    at = (offset, length if extent is None else extent) if self.with_at else None
+                    self.bodies += (oversize_body(self.source, self.observed_at, head, length, sha256, at, member=member), b"\n")
                     self.records += 1
                     self.quarantined += 1
                     # A line that was passed through and is recorded as well counts as audit, and once.
                     self.passed_lines -= late
                     self._count(QuarantineReason.TOO_LONG.value, 1)
 
-    def _add_lines(self, offset: int, data: bytes, separator: BlockSeparator) -> None:
-        done = separator.separate(data, offset, self.observed_at)
+    def _add_lines(self, lines: Whole, separator: BlockSeparator) -> None:
+        done = separator.separate(lines.data, lines.offset, self.observed_at, lines.places)
         self.bodies.append(done.bodies)
         self.records += done.records
         self.quarantined += done.quarantined
@@ -87,6 +89,8 @@ class Tally:
             self.passed.append(done.observability)
         for reason, count in done.reasons.items():
             self._count(reason, count)
+        for outcome, count in done.outcomes.items():
+            self.outcomes[outcome] = self.outcomes.get(outcome, 0) + count
         self.times += [moment for moment in (done.occurred_min, done.occurred_max) if moment is not None]
 
     def _count(self, reason: str, count: int) -> None:

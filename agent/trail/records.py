@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 _SEQ: Final = b'{"seq":'
+_AT: Final = b'"at":['
 _MAX_SEQ_DIGITS: Final = 19
 _NEWLINE: Final = "an event holds a newline and cannot be one record line"
 _encode: Final = msgspec.json.Encoder().encode
@@ -58,6 +59,8 @@ class QuarantineReason(StrEnum):
     NOT_UTC = "not_utc"
     MISSING_CONTEXT = "missing_context"
     """The catalog requires a context field for this action that the event does not have."""
+    MULTI_LINE = "multi_line"
+    """A message of several lines, from a source whose messages are not lines by themselves."""
 
 
 class GapCause(StrEnum):
@@ -72,6 +75,10 @@ class GapCause(StrEnum):
     WORKER_CRASHED = "worker_crashed"
     UNREADABLE = "unreadable"
     HOLE = "hole"
+
+
+STATE_SOURCE: Final = "*"
+"""Stands for the source in the gap record of a lost state, which speaks of every source; no configured id has this form."""
 
 
 class Certainty(StrEnum):
@@ -126,7 +133,7 @@ def event_affixes(source: str, observed_at: str, *, with_at: bool = True) -> Aff
     """
     head = b',"kind":"event","source":%b,' % _text(source)
     time = b'"observed_at":%b,"event":' % _text(observed_at)
-    return Affixes(head + b'"at":[', b"]," + time, b"}") if with_at else Affixes(head + time, b"", b"}")
+    return Affixes(head + _AT, b"]," + time, b"}") if with_at else Affixes(head + time, b"", b"}")
 
 
 def event_bodies(source: str, observed_at: str, events: Sequence[bytes], at: Sequence[tuple[int, int]] | None) -> list[bytes]:
@@ -150,8 +157,16 @@ def event_bodies(source: str, observed_at: str, events: Sequence[bytes], at: Seq
     return [template % (offset, length, event) for (offset, length), event in zip(at, events, strict=True)]
 
 
-def event_block(source: str, observed_at: str, events: Sequence[bytes], at: Sequence[tuple[int, int]] | None) -> bytes:
+def event_block(
+    source: str,
+    observed_at: str,
+    events: Sequence[bytes],
+    at: Sequence[tuple[int, int]] | None,
+    members: Sequence[bytes] | None = None,
+) -> bytes:
     """Return the bodies of :func:`event_bodies`, each with a newline after it, as one block: what the spool keeps.
+
+    `members` are encoded ones with a comma behind, one to stand after the source of every event; they need `at`.
 
     Raises:
         FormatError: An event holds a newline, which would end its record.
@@ -161,6 +176,11 @@ def event_block(source: str, observed_at: str, events: Sequence[bytes], at: Sequ
     prefix, middle, suffix = event_affixes(source, observed_at, with_at=at is not None)
     if at is None:
         block = b"".join((prefix, (suffix + b"\n" + prefix).join(events), suffix, b"\n"))
+    elif members is not None:
+        prefix = prefix.removesuffix(_AT).replace(b"%", b"%%") + b"%b" + _AT
+        template = b"%b%%d,%%d%b%%b%b\n" % (prefix, *(part.replace(b"%", b"%%") for part in (middle, suffix)))
+        placed = zip(members, at, events, strict=True)
+        block = (template * len(events)) % tuple(chain.from_iterable((member, *where, event) for member, where, event in placed))
     else:
         template = b"%b%%d,%%d%b%%b%b\n" % tuple(part.replace(b"%", b"%%") for part in (prefix, middle, suffix))
         flat = chain.from_iterable((offset, length, event) for (offset, length), event in zip(at, events, strict=True))
@@ -199,9 +219,10 @@ def mapped_event_body(
     return head + event + original + (b',"redacted":%b' % _encode(list(redacted)) if redacted else b"") + b"}"
 
 
-def _quarantine_head(source: str, observed_at: str, reason: QuarantineReason, at: tuple[int, int] | None) -> bytes:
-    return b',"kind":"quarantine","source":%b,%b"observed_at":%b,"reason":"%b",' % (
+def _quarantine_head(source: str, observed_at: str, reason: QuarantineReason, at: tuple[int, int] | None, member: bytes) -> bytes:
+    return b',"kind":"quarantine","source":%b,%b%b"observed_at":%b,"reason":"%b",' % (
         _text(source),
+        member,
         _at(at),
         _text(observed_at),
         reason.value.encode(),
@@ -209,7 +230,14 @@ def _quarantine_head(source: str, observed_at: str, reason: QuarantineReason, at
 
 
 def quarantine_body(
-    source: str, observed_at: str, reason: QuarantineReason, detail: str, raw: bytes, at: tuple[int, int] | None = None
+    source: str,
+    observed_at: str,
+    reason: QuarantineReason,
+    detail: str,
+    raw: bytes,
+    at: tuple[int, int] | None = None,
+    *,
+    member: bytes = b"",
 ) -> bytes:
     """Return the body that keeps a line which is no valid event.
 
@@ -220,11 +248,14 @@ def quarantine_body(
         detail: What exactly is wrong, for example the dotted name of the field.
         raw: The whole line, any bytes.
         at: The byte offset and length of the line in its source.
+        member: An encoded member with a comma behind, to stand after the source.
     """
-    return b'%b"detail":%b,%b}' % (_quarantine_head(source, observed_at, reason, at), _text(detail), _exact("raw", raw))
+    return b'%b"detail":%b,%b}' % (_quarantine_head(source, observed_at, reason, at, member), _text(detail), _exact("raw", raw))
 
 
-def oversize_body(source: str, observed_at: str, head: bytes, length: int, sha256_hex: str, at: tuple[int, int] | None = None) -> bytes:
+def oversize_body(
+    source: str, observed_at: str, head: bytes, length: int, sha256_hex: str, at: tuple[int, int] | None = None, *, member: bytes = b""
+) -> bytes:
     """Return the body that stands for a line over the size limit: length, SHA-256 and first bytes.
 
     Args:
@@ -234,12 +265,13 @@ def oversize_body(source: str, observed_at: str, head: bytes, length: int, sha25
         length: The whole line's length in bytes.
         sha256_hex: The SHA-256 of the whole line, in lower-case hex.
         at: The byte offset and length of the line in its source.
+        member: An encoded member with a comma behind, to stand after the source.
     """
     try:
         shown = codecs.getincrementaldecoder("utf-8")().decode(head).encode()
     except UnicodeDecodeError:
         shown = head
-    start = _quarantine_head(source, observed_at, QuarantineReason.TOO_LONG, at)
+    start = _quarantine_head(source, observed_at, QuarantineReason.TOO_LONG, at, member)
     return b'%b"length":%d,"sha256":%b,%b}' % (start, length, _text(sha256_hex), _exact("head", shown))
 
 

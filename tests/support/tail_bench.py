@@ -18,13 +18,20 @@ AT_ONCE = TailSettings(eof_hold_seconds=0, linger_seconds=0, rescan_seconds=0.05
 
 
 def turn(path: Path) -> None:
-    """Rotate by renaming, numbers counted up, as logrotate does."""
+    """Rotate by renaming, numbers counted up, as logrotate does; compressed files keep their ending."""
     number = 1
-    while path.with_name(f"{path.name}.{number}").exists():
+    while (name := _numbered(path, number)) is not None:
         number += 1
-    for one in range(number, 1, -1):
-        path.with_name(f"{path.name}.{one - 1}").rename(path.with_name(f"{path.name}.{one}"))
+    for one in range(number - 1, 0, -1):
+        name = _numbered(path, one)
+        if name is not None:
+            name.rename(path.with_name(f"{path.name}.{one + 1}{'.gz' if name.suffix == '.gz' else ''}"))
     path.rename(path.with_name(f"{path.name}.1"))
+
+
+def _numbered(path: Path, number: int) -> Path | None:
+    names = [path.with_name(f"{path.name}.{number}{ending}") for ending in ("", ".gz")]
+    return next((name for name in names if name.exists()), None)
 
 
 class Bench:

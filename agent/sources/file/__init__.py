@@ -6,7 +6,8 @@
 
 from __future__ import annotations
 
+from .reader import Wrapped
 from .settings import TailSettings
 from .tail import FileSource
 
-__all__ = ["FileSource", "TailSettings"]
+__all__ = ["FileSource", "TailSettings", "Wrapped"]

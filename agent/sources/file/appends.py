@@ -5,7 +5,11 @@ Invariants: bodies keep the order in which they were added. Pure: no files, cloc
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from collections import Counter
+from itertools import chain
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from msgspec.structs import replace
 
 from ...intake import Append
 from ...trail.manifest import SourceProgress
@@ -13,13 +17,13 @@ from ...trail.records import Certainty, gap_body
 from ..tally import Tally
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
     from datetime import datetime
 
     from ...intake import Cursor
     from ...trail.records import GapCause
 
-KIND = "file"
+KIND: Final = "file"
 
 
 class Loss(NamedTuple):
@@ -48,16 +52,18 @@ def time_text(moment: datetime) -> str:
 class FileTally(Tally):
     """Count one block of one file, losses included."""
 
-    def __init__(self, cursor: Cursor, observed_at: str) -> None:
+    def __init__(self, cursor: Cursor, observed_at: str, kind: str = KIND) -> None:
         """Begin with nothing.
 
         Args:
             cursor: The file's cursor before the block.
             observed_at: When the block was read, RFC 3339 in UTC.
+            kind: What the manifest calls the source's kind.
         """
         super().__init__(cursor.source, observed_at, with_at=True)
         self.gaps = 0
         self._cursor = cursor
+        self._kind = kind
         self._bytes_lost = 0
 
     def add_loss(self, loss: Loss) -> None:
@@ -79,6 +85,10 @@ class FileTally(Tally):
         if loss.certainty is Certainty.KNOWN and loss.end is not None:
             self._bytes_lost += loss.end - loss.start
 
+    def moves(self, to_offset: int) -> bool:
+        """Tell whether there is something to append, if the file is accounted for up to an offset."""
+        return to_offset > self._cursor.offset or self.gaps > 0
+
     def append(self, to_offset: int, cursors: Iterable[Cursor]) -> Append:
         """Return it all as one append.
 
@@ -89,7 +99,7 @@ class FileTally(Tally):
         cursor = self._cursor
         progress = SourceProgress(
             id=cursor.source,
-            kind=KIND,
+            kind=self._kind,
             path=cursor.path,
             file_id=cursor.file_id,
             from_offset=cursor.offset,
@@ -114,3 +124,34 @@ class FileTally(Tally):
             reasons=self.reasons,
             outcomes=self.outcomes,
         )
+
+
+def join(appends: Sequence[Append]) -> Append:
+    """Return appends that must become durable together as one; all were observed at the same time.
+
+    Args:
+        appends: At least one, in the order of their records.
+    """
+    first = appends[0]
+    if len(appends) == 1:
+        return first
+    reasons: Counter[str] = Counter()
+    outcomes: Counter[tuple[str, str]] = Counter()
+    for append in appends:
+        reasons.update(append.reasons)
+        outcomes.update(append.outcomes)
+    return replace(
+        first,
+        bodies=b"".join(append.bodies for append in appends),
+        records=sum(append.records for append in appends),
+        events=sum(append.events for append in appends),
+        quarantined=sum(append.quarantined for append in appends),
+        gaps=sum(append.gaps for append in appends),
+        bytes_lost=sum(append.bytes_lost for append in appends),
+        progress=tuple(chain.from_iterable(append.progress for append in appends)),
+        cursors=tuple(chain.from_iterable(append.cursors for append in appends)),
+        occurred_min=min((append.occurred_min for append in appends if append.occurred_min is not None), default=None),
+        occurred_max=max((append.occurred_max for append in appends if append.occurred_max is not None), default=None),
+        reasons=dict(reasons),
+        outcomes=dict(outcomes),
+    )

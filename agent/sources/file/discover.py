@@ -13,7 +13,7 @@ import stat
 import time
 from bisect import bisect_left
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import cmp_to_key, lru_cache, partial
 from itertools import islice, takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from .identity import Key
 
 _COMPRESSED: Final = (GZIP_SUFFIX, ".bz2", ".xz", ".zst", ".lz4", ".Z", ".zip")
+_UNFINISHED: Final = ".tmp"
+"""The kubelet compresses into such a file, which gets its name when it is complete."""
 _MAGIC: Final = re.compile(r"[*?[]")
 _TURNED: Final = re.compile(r"[.\-_~@](\d[\w.\-:+]*|old|bak|prev|previous|backup)")
 _NUMBER: Final = re.compile(r"\d{1,5}")
@@ -158,7 +160,9 @@ def _look_around(path: str) -> tuple[Found | None, list[Found]]:
     beside = islice(names, bisect_left(names, stem), None)
     named = [name for name in takewhile(lambda name: name.startswith(stem), beside) if not name[len(stem) : len(stem) + 1].isalnum()]
     found = [look(os.path.join(folder, name)) for name in named if name != base]  # noqa: PTH118
-    usable = [one for one in found if one is not None and (one.path.endswith(GZIP_SUFFIX) or not one.path.endswith(_COMPRESSED))]
+    usable = [
+        one for one in found if one is not None and (one.path.endswith(GZIP_SUFFIX) or not one.path.endswith((*_COMPRESSED, _UNFINISHED)))
+    ]
     return look(path), usable
 
 
@@ -199,7 +203,8 @@ def later(path: str, after: Found | None, candidates: Sequence[Found], skip: Cal
     """Return the rotated files of a path that were written after one of them, oldest first.
 
     Age is the time of the last modification. Where two share it (the clock of a file system has steps of milliseconds), the
-    smaller rotation number or the greater date is the younger. A compressed file beside the plain one it is made of does not
+    smaller rotation number or the greater date is the younger; so it is where one of them is compressed, as that may have made
+    a file look younger than it is (the kubelet does not keep the time). A compressed file beside the plain one it is made of does not
     count: it may not be complete.
 
     Args:
@@ -210,7 +215,6 @@ def later(path: str, after: Found | None, candidates: Sequence[Found], skip: Cal
     """
     if after is None:
         return []
-    mark = _age(path, after)
     names = {one.path for one in candidates}
     chosen = [
         one
@@ -219,10 +223,20 @@ def later(path: str, after: Found | None, candidates: Sequence[Found], skip: Cal
         and one.size
         and turned(path, one.path) is not None
         and (not one.path.endswith(GZIP_SUFFIX) or one.path.removesuffix(GZIP_SUFFIX) not in names)
-        and _age(path, one) > mark
+        and _compare(path, one, after) > 0
         and not skip(one)
     ]
-    return sorted(chosen, key=lambda one: _age(path, one))
+    return sorted(chosen, key=cmp_to_key(partial(_compare, path)))
+
+
+def _compare(path: str, one: Found, other: Found) -> int:
+    """Return a number above 0 if one rotated file of a path is younger than another, below 0 if it is older."""
+    left, right = _age(path, one), _age(path, other)
+    if GZIP_SUFFIX in {one.path[-3:], other.path[-3:]} and (
+        (left[1] < 0 and right[1] < 0) or (left[2][:8].isdigit() and right[2][:8].isdigit())
+    ):
+        left, right = (0, *left[1:]), (0, *right[1:])
+    return (left > right) - (left < right)
 
 
 def _age(path: str, one: Found) -> tuple[int, int, str]:

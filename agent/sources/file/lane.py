@@ -14,6 +14,8 @@ from dataclasses import dataclass, field
 from enum import Enum, auto
 from typing import TYPE_CHECKING
 
+from ..envelope import Ending
+
 if TYPE_CHECKING:
     from .discover import Found
     from .identity import Key
@@ -49,6 +51,7 @@ class Tailed:
         retry_at: Not to be tried before that (loop time).
         retry_seconds: The next pause after that.
         active_at: When (loop time) it last moved.
+        waiting_since: Since when (loop time) lines of it wait behind an unfinished one.
     """
 
     reader: Reader
@@ -67,6 +70,7 @@ class Tailed:
     retry_at: float = 0.0
     retry_seconds: float = 0.0
     active_at: float = 0.0
+    waiting_since: float | None = None
 
     @property
     def key(self) -> Key:
@@ -94,3 +98,50 @@ class Lane:
     files: list[Tailed] = field(default_factory=list)
     last: Found | None = None
     queued: bool = False
+
+
+def follow(tailed: Tailed, previous: Tailed) -> bool:
+    """Let a file know what the one before it in its lane leaves to it; return False as long as that is not known."""
+    unwrapping, before = tailed.reader.unwrapping, previous.reader.unwrapping
+    return unwrapping is None or before is None or unwrapping.follow(before)
+
+
+def is_unfinished(tailed: Tailed) -> bool:
+    """Tell whether a file that was read to its end still has something to leave to its successor."""
+    return tailed.reader.unwrapping is not None and tailed.reader.unwrapping.unfinished
+
+
+def choose_ending(tailed: Tailed, patience_began: float, *, final: bool) -> None:
+    """Say what becomes of a line in envelopes whose last piece is not there.
+
+    Args:
+        tailed: The file.
+        patience_began: Lines that wait behind it since then (loop time), or longer, wait no more.
+        final: Nothing will be added to the file.
+    """
+    if tailed.reader.unwrapping is None:
+        return
+    ending = Ending.WAIT
+    if final and tailed is tailed.lane.files[-1]:
+        ending = Ending.FINAL
+    elif tailed.waiting_since is not None and tailed.waiting_since <= patience_began:
+        ending = Ending.CUT
+    tailed.reader.unwrapping.ending = ending
+
+
+def waits_anew(tailed: Tailed, now: float, *, waiting: bool, moved: bool) -> bool:
+    """Note whether lines of a file wait behind an unfinished one; tell whether that has only begun.
+
+    Args:
+        tailed: The file.
+        now: Loop time.
+        waiting: Lines wait.
+        moved: Others were given out, so what waits now has not waited before.
+    """
+    if not waiting:
+        tailed.waiting_since = None
+        return False
+    if tailed.waiting_since is not None and not moved:
+        return False
+    tailed.waiting_since = now
+    return True

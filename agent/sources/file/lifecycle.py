@@ -84,7 +84,7 @@ class Lifecycle:
 
     async def begin(self, cursors: Sequence[Cursor]) -> None:
         """Find the files of the durable cursors again, state what is lost, and queue what was rotated meanwhile."""
-        self.scan = await self._shell.hop(discover.scan, self._patterns)
+        self.scan = await self._shell.hop(self._context.wrapped.scan, self._patterns)
         for cursor, match in await self._shell.hop(locate_all, cursors, self.scan):
             if match is None:
                 await self._give_up(cursor, Certainty.UNBOUNDED)
@@ -105,7 +105,7 @@ class Lifecycle:
 
     async def rescan(self) -> None:
         """Look through the folders and follow what has changed."""
-        self.scan = await self._shell.hop(discover.scan, self._patterns)
+        self.scan = await self._shell.hop(self._context.wrapped.scan, self._patterns)
         await self._apply()
 
     async def _apply(self) -> None:

@@ -9,6 +9,8 @@ Invariants:
     - Every read begins a little before the position and compares those bytes with what was read there before, so that a
       truncation is seen even if the file has grown beyond the old position since.
     - After `Step.changed` nothing was read and nothing moved.
+    - Where lines lie in envelopes, the cursor stands at the first piece of a line whose end was not seen. What a file ends with
+      then is left to its successor (`Legacy`), and becomes durable with the successor's append, cursors of both.
 
 A reader is used by one thread at a time. It must not decide what a changed file means; `tail` does.
 """
@@ -17,22 +19,26 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from msgspec.structs import replace
 
 from ...trail.records import Certainty, GapCause
 from ..lines import LineCutter
-from .appends import FileTally, Loss, time_text
-from .discover import Found, look
+from .appends import KIND, FileTally, Loss, join, time_text
+from .discover import Found, look, scan
 from .handle import open_handle
 from .identity import HEAD_BYTES, WINDOW_BYTES, Judgement, Sameness, anchor_at, digest, judge, with_anchor
+from .unwrapping import Part, Settled, Unwrapping
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable, Sequence
 
     from ...intake import Append, Cursor
     from ..base import BlockSeparator, TimeOfDay
+    from ..envelope import Envelope
+    from .discover import Scan
     from .handle import Handle
     from .identity import Key
     from .settings import TailSettings
@@ -45,6 +51,26 @@ class MovedError(Exception):
     """The path leads to another file than the one the reader was made for."""
 
 
+class Wrapped(NamedTuple):
+    """Say how the files of a source are found, and how lines lie in them.
+
+    Attributes:
+        kind: What manifests call the source's kind.
+        scan: Looks for the files that patterns name.
+        envelope: Given the name a file was tailed under, makes what takes its lines out of their envelopes; None where they
+            are in none.
+        is_audit: What is asked about over-long lines of the file instead of the rule.
+    """
+
+    kind: str = KIND
+    scan: Callable[[Iterable[str]], Scan] = scan
+    envelope: Callable[[str], Envelope] | None = None
+    is_audit: Callable[[bytes], bool] | None = None
+
+
+PLAIN: Final = Wrapped()
+
+
 @dataclass(frozen=True, slots=True)
 class Context:
     """What all readers of one source share.
@@ -55,6 +81,7 @@ class Context:
         is_audit: The rule's decision about one line.
         clock: Tells when a block was read.
         settings: The knobs.
+        wrapped: What is special about its files.
     """
 
     source: str
@@ -62,6 +89,7 @@ class Context:
     is_audit: Callable[[bytes], bool]
     clock: TimeOfDay
     settings: TailSettings
+    wrapped: Wrapped = PLAIN
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +102,7 @@ class Step:
         at_end: There was nothing more to read.
         size: The file's size when it was read, in bytes.
         changed: The file is not what it was: a verdict on what it is now; nothing was read.
+        waiting: Lines wait for the end of an unfinished one.
     """
 
     append: Append | None = None
@@ -81,6 +110,7 @@ class Step:
     at_end: bool = False
     size: int = 0
     changed: Judgement | None = None
+    waiting: bool = False
 
 
 class Reader:
@@ -108,6 +138,8 @@ class Reader:
         self._head = b""
         self._window = b""
         self._cutter = self._new_cutter(self._cursor.offset)
+        envelope = context.wrapped.envelope
+        self.unwrapping = None if envelope is None else Unwrapping(envelope, cursor.path)
 
     @property
     def cursor(self) -> Cursor:
@@ -129,6 +161,8 @@ class Reader:
         if self._handle is not None:
             self._handle.close()
             self._handle = None
+            # Opening reads them again, and a closed file shall cost next to nothing: there may be thousands.
+            self._head = self._window = b""
 
     def rename(self, path: str) -> None:
         """Let the cursor carry another path from now on."""
@@ -152,6 +186,13 @@ class Reader:
             return True
         size = None if self._handle is None else self._handle.size()
         return size is None or size != self._cutter.offset
+
+    def adopt(self, part: Part) -> None:
+        """Go on behind what a successor has made durable of this file."""
+        self._cursor, self._head, self._window = part.after, part.head, part.window
+        self._cutter = self._new_cutter(part.after.offset)
+        if self.unwrapping is not None:
+            self.unwrapping.finished()
 
     def step(self, *, final: bool = False) -> Step:
         """Read and separate one block.
@@ -181,26 +222,58 @@ class Reader:
         chunk = data[before:]
         at_end = len(chunk) < block_bytes
         cursor = self._cursor
-        tally = FileTally(cursor, time_text(self._context.clock.now()))
+        tally = FileTally(cursor, time_text(self._context.clock.now()), self._context.wrapped.kind)
         if size < cursor.size_seen:
             start = max(size, cursor.offset)
             tally.add_loss(Loss(GapCause.TRUNCATED, Certainty.KNOWN, start, cursor.size_seen, _SHRUNK.format(size)))
         skipped = 0 if self.hole_from is None else self._skip_hole(chunk, tally)
         pieces, consumed = self._cutter.feed(chunk[skipped:] if skipped else chunk, final=final and at_end)
-        consumed += skipped
-        boundary = self._cutter.boundary
-        self._window = data[max(0, before + consumed - WINDOW_BYTES) : before + consumed]
-        if boundary > cursor.offset:
-            self._move(boundary, data, position - before, max(size, 0 if tally.gaps else cursor.size_seen))
-        elif size > cursor.size_seen or tally.gaps:
-            self._cursor = replace(cursor, size_seen=size)
+        raw = Settled(pieces, self._cutter.boundary, position + skipped + consumed)
+        complete = at_end and consumed + skipped == len(chunk) and not self._cutter.inside_long_line
+        settled = self._unwrap(raw, position + skipped, at_end=at_end)
+        if settled is None:
+            return Step(size=size)
+        size_seen = max(size, 0 if tally.gaps else cursor.size_seen)
+        moved = partial(self._moved, data=data, data_offset=position - before, size_seen=size_seen)
+        inherited: tuple[Part, ...] = ()
+        if self.unwrapping is not None:
+            inherited = self.unwrapping.inherit() if settled.pieces or settled.boundary > cursor.offset else ()
+            self.unwrapping.leave(settled.rest, partial(moved, raw.goes_on), complete=complete)
+        if settled.boundary > cursor.offset or size > cursor.size_seen or tally.gaps or inherited:
+            _, self._cursor, self._head, *_ = moved(settled.boundary, token=settled.token)
+        end = settled.goes_on - position + before
+        self._window = data[max(0, end - WINDOW_BYTES) : end]
         # The pieces have their own copies; the separator's work shall not add to two more of the block.
-        del data, chunk
-        tally.add(pieces, self._context.separator)
-        append = tally.append(boundary, (self._cursor,)) if boundary > cursor.offset or tally.gaps else None
-        if append is not None:
-            self._choose_block(len(append.bodies))
-        return Step(append, tuple(tally.passed), at_end, size)
+        del data, chunk, moved
+        return Step(self._bring(settled, tally, inherited), tuple(tally.passed), at_end, size, waiting=settled.waiting)
+
+    def _bring(self, settled: Settled, tally: FileTally, inherited: Sequence[Part]) -> Append | None:
+        """Return the append that records what is settled, with what earlier files left; None if nothing has moved."""
+        appends = []
+        for part in inherited:
+            earlier = FileTally(part.reader.cursor, tally.observed_at, self._context.wrapped.kind)
+            earlier.add(part.waiting, self._context.separator)
+            tally.passed += earlier.passed
+            appends.append(earlier.append(part.after.offset, (part.after,)))
+            part.reader.adopt(part)
+        tally.add(settled.pieces, self._context.separator)
+        if not tally.moves(settled.boundary) and not appends:
+            return None
+        append = join([*appends, tally.append(settled.boundary, (self._cursor,))])
+        self._choose_block(len(append.bodies))
+        return append
+
+    def _unwrap(self, raw: Settled, start: int, *, at_end: bool) -> Settled | None:
+        """Return what is settled of raw lines; None if that cannot be said without reading more at once."""
+        if self.unwrapping is None:
+            return raw
+        largest = self._block_bytes >= self._context.settings.block_bytes
+        settled = self.unwrapping.settle(raw, start, self._cursor.token, at_end=at_end, largest=largest)
+        if settled is None:
+            self._block_bytes = self._context.settings.block_bytes
+        if settled is None or settled.goes_on < raw.goes_on:
+            self._cutter = self._new_cutter(start if settled is None else settled.goes_on)
+        return settled
 
     def _choose_block(self, bodies_bytes: int) -> None:
         """Read less at a time where most of it is audit: the work and the memory for a byte of it are many times larger."""
@@ -208,27 +281,30 @@ class Reader:
         dense = 2 * bodies_bytes > self._block_bytes
         self._block_bytes = max(settings.block_bytes // 2, settings.line_limit + 1) if dense else settings.block_bytes
 
-    def _move(self, boundary: int, data: bytes, data_offset: int, size_seen: int) -> None:
-        """Put the cursor on a line's start that lies within the data just read."""
+    def _moved(self, boundary: int, *, data: bytes, data_offset: int, size_seen: int, token: str = "") -> Part:
+        """Return how the file is remembered with the cursor on a line's start that lies within the data just read."""
         cursor = self._cursor
         head = self._head
+        end = boundary - data_offset
+        window = data[max(0, end - WINDOW_BYTES) : end]
+        if boundary == cursor.offset:
+            return Part(self, replace(cursor, size_seen=size_seen, token=token), head, window)
         if len(head) < HEAD_BYTES:
             if data_offset <= len(head):
                 head += data[len(head) - data_offset : min(HEAD_BYTES, boundary) - data_offset]
             elif self._handle is not None:
                 head = self._handle.read(0, min(HEAD_BYTES, boundary))
         head_sha256 = cursor.head_sha256 if len(head) == cursor.head_bytes else digest(head)
-        self._head = head
-        end = boundary - data_offset
-        anchor = anchor_at(boundary, data[max(0, end - WINDOW_BYTES) : end])
-        self._cursor = replace(
+        moved = replace(
             cursor,
             offset=boundary,
             size_seen=size_seen,
             head_bytes=len(head),
             head_sha256=head_sha256,
-            anchors=with_anchor(cursor.anchors, anchor),
+            anchors=with_anchor(cursor.anchors, anchor_at(boundary, window)),
+            token=token,
         )
+        return Part(self, moved, head, window)
 
     def _new_cutter(self, offset: int) -> LineCutter:
         settings = self._context.settings

@@ -31,6 +31,7 @@ class TailSettings:
         linger_seconds: How long it is held open after that for a writer that has not noticed the rotation.
         stop_seconds: How long an orderly stop may go on reading.
         max_open: The most descriptors held; rotated files that cannot be opened again may exceed it.
+        unfinished_seconds: How long lines of one stream of a container wait for the end of an unfinished line of the other.
         in_flight: Appends of one file that may wait for durability while it is read on.
         retry_seconds: First and longest pause before an unreadable file is tried again.
     """
@@ -45,6 +46,7 @@ class TailSettings:
     linger_seconds: float = 10.0
     stop_seconds: float = 3.0
     max_open: int = 512
+    unfinished_seconds: float = 10.0
     in_flight: int = 8
     retry_seconds: tuple[float, float] = (0.5, 30.0)
 

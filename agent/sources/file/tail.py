@@ -20,23 +20,22 @@ and the truncation, so every truncation is a `possible` gap.
 from __future__ import annotations
 
 import asyncio
-import heapq
 import logging
 from collections import OrderedDict, deque
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from itertools import count
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from aiofiles.os import wrap
 
 from . import discover
 from .appends import time_text
-from .lane import Lane, Tailed, Turn
+from .lane import Lane, Tailed, Turn, choose_ending, follow, is_unfinished, waits_anew
 from .lifecycle import Lifecycle
 from .losses import gap_append
-from .reader import Context, MovedError
+from .reader import PLAIN, Context, MovedError, Wrapped
 from .settings import TailSettings
+from .timers import Timers
 from .wake import Watcher
 
 if TYPE_CHECKING:
@@ -68,6 +67,7 @@ class FileSource:
         rule: Rule,
         problem: ProblemReport | None = None,
         channel: str = "stdout",
+        wrapped: Wrapped = PLAIN,
     ) -> None:
         """Wire a source; nothing is opened before `run`.
 
@@ -82,6 +82,7 @@ class FileSource:
             rule: The rule the separator goes by; asked about over-long lines.
             problem: Told of files that cannot be read, and of their cure.
             channel: The sink's channel for the bytes.
+            wrapped: What is special about the files.
         """
         self._settings = settings or TailSettings()
         self._intake = intake
@@ -92,12 +93,11 @@ class FileSource:
         self._source = source_id
         self._patterns = tuple(patterns)
         self._thread = ThreadPoolExecutor(1, thread_name_prefix=f"tail-{source_id}")
-        context = Context(source_id, separator_factory(), rule.is_audit, clock, self._settings)
+        context = Context(source_id, separator_factory(), wrapped.is_audit or rule.is_audit, clock, self._settings, wrapped)
         self._life = Lifecycle(context, self._patterns, self)
         self._watcher = Watcher(self._on_file, self._on_folder, self._settings.folder_step_milliseconds)
         self._queue: deque[Lane] = deque()
-        self._timers: list[tuple[float, int, Lane]] = []
-        self._order = count()
+        self._timers = Timers()
         self._wake = asyncio.Event()
         self._open: OrderedDict[Tailed, None] = OrderedDict()
         self._problems: dict[Tailed, tuple[str, str]] = {}
@@ -208,9 +208,12 @@ class FileSource:
         # that has moved on has by then written all it will to the old file.
         successors = lane.files[1:]
         started = {tailed for tailed in successors if not tailed.resting and await self._has_more(tailed)} if successors else set()
-        for index, tailed in enumerate(list(lane.files)):
+        files = list(lane.files)
+        for index, tailed in enumerate(files):
             if index and tailed not in started and not tailed.rotated and any(not other.settled for other in lane.files[:index]):
                 continue
+            if index and not follow(tailed, files[index - 1]):
+                return
             outcome = await self._read(tailed)
             if outcome is Turn.MOVED:
                 self.ready(lane)
@@ -238,6 +241,7 @@ class FileSource:
         held = tailed.ended_at is not None and now - tailed.ended_at >= self._settings.eof_hold_seconds
         final = tailed.rotated and (held or tailed.copied or tailed.reader.fixed)
         tailed.woken = False
+        choose_ending(tailed, now - self._settings.unfinished_seconds, final=final)
         try:
             step = await self.hop(partial(tailed.reader.step, final=final))
         except (MovedError, FileNotFoundError):
@@ -250,8 +254,10 @@ class FileSource:
         self._note_open(tailed)
         self._cure(tailed)
         tailed.retry_seconds = tailed.retry_at = 0.0
+        if waits_anew(tailed, now, waiting=step.waiting, moved=step.append is not None):
+            self._timers.add(now + self._settings.unfinished_seconds, tailed.lane)
         if step.changed is None:
-            return await self._take(tailed, step, final=final)
+            return await self._take(tailed, step, final=final and not is_unfinished(tailed))
         await self._life.changed(tailed, step.changed)
         return Turn.MOVED
 
@@ -279,10 +285,10 @@ class FileSource:
         if final:
             tailed.linger_until = now + self._settings.linger_seconds
             await self._life.ended(tailed)
-            self._at(tailed.linger_until, tailed.lane)
+            self._timers.add(tailed.linger_until, tailed.lane)
         elif grown or tailed.ended_at is None:
             tailed.ended_at = now
-            self._at(now + self._settings.eof_hold_seconds, tailed.lane)
+            self._timers.add(now + self._settings.eof_hold_seconds, tailed.lane)
         return Turn.AT_END
 
     def _note_open(self, tailed: Tailed) -> None:
@@ -308,7 +314,7 @@ class FileSource:
         tailed.retry_at = self._now() + tailed.retry_seconds
         tailed.woken = True
         self.release(tailed)
-        self._at(tailed.retry_at, tailed.lane)
+        self._timers.add(tailed.retry_at, tailed.lane)
         problem = (tailed.reader.path, error.strerror or str(error))
         if self._problems.get(tailed) != problem:
             self._cure(tailed)
@@ -323,25 +329,19 @@ class FileSource:
         if problem is not None and self._problem is not None:
             self._problem(problem[0], None)
 
-    def _at(self, when: float, lane: Lane) -> None:
-        heapq.heappush(self._timers, (when, next(self._order), lane))
-
     async def _sleep(self, stop: asyncio.Event) -> None:
         """Wait for an event, a timer or the next rescan."""
         self._wake.clear()
         if self._queue or stop.is_set() or self._failure is not None:
             return
-        until = min(self._rescan_at, self._timers[0][0] if self._timers else self._rescan_at)
-        await self._pause(until - self._now())
+        await self._pause(self._timers.next(self._rescan_at) - self._now())
 
     def _run_timers(self) -> bool:
         """Queue the lanes whose time has come, and tell whether there were any."""
-        now = self._now()
-        due = False
-        while self._timers and self._timers[0][0] <= now:
-            due = True
-            self.ready(heapq.heappop(self._timers)[2])
-        return due
+        due = self._timers.due(self._now())
+        for lane in due:
+            self.ready(lane)
+        return bool(due)
 
     async def _pause(self, seconds: float) -> None:
         if seconds > 0:

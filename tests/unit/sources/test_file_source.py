@@ -8,6 +8,7 @@ import threading
 import time
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -69,6 +70,10 @@ async def test_rotation_and_new_files_are_noticed_by_events(tmp_path: Path):
     assert bench.gaps() == []
 
 
+def finished(bench: Bench, expected: int) -> bool:
+    return sum(cursor.finished for cursor in bench.intake.all_cursors()) == expected
+
+
 async def test_a_rotated_file_is_given_up_once_its_successor_is_rotated_too_however_often_folders_are_looked_through(tmp_path: Path):
     bench = Bench(tmp_path, TailSettings(eof_hold_seconds=0.02, linger_seconds=0.15, rescan_seconds=0.02))
     bench.write(audit=1)
@@ -77,7 +82,7 @@ async def test_a_rotated_file_is_given_up_once_its_successor_is_rotated_too_howe
         for expected in (0, 1, 2):
             turn(bench.path)
             bench.write(audit=1)
-            await until(lambda expected=expected: sum(cursor.finished for cursor in bench.intake.all_cursors()) == expected)
+            await until(partial(finished, bench, expected))
             await until(lambda: bench.ids() == bench.written)
         for path in tmp_path.iterdir():
             path.unlink()
