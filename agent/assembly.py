@@ -9,9 +9,10 @@ from __future__ import annotations
 import contextlib
 import os
 import socket
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from . import __version__
 from .errors import ConfigError, FormatError
@@ -19,21 +20,29 @@ from .events.validate import Validator
 from .passthrough import PassThrough
 from .sealer import Identity
 from .separator import Separator
-from .sources.file import FileSource, TailSettings
-from .sources.stream import StreamSettings, StreamSource, inherited_streams
 from .trail.note import SigningKey
+from .trail.ulid import new_ulid
 from .vitals.clock import boot_id
 
 if TYPE_CHECKING:
-    from .config import Settings
+    from collections.abc import Callable
+
+    from .config import Settings, SourceKind
     from .config import Source as SourceSettings
     from .events.classify import Rule
     from .intake import Intake
     from .observer import Observer
     from .shipper import ForkFoundError
     from .sources.base import Sink, Source
-    from .sources.stream import InheritedStream
     from .vitals.clock import Clock
+
+
+class MakeSeparator(Protocol):
+    """Make a separator for one source; each serves one thread."""
+
+    def __call__(self, *, has_offsets: bool = True) -> Separator:
+        """Return it; `has_offsets` as `Separator` has it."""
+        ...
 
 
 def identity(settings: Settings) -> Identity:
@@ -75,47 +84,158 @@ def pass_through(settings: Settings, observer: Observer) -> PassThrough:
     return PassThrough.to_streams(on_shed=observer.shed)
 
 
+@dataclass(frozen=True, slots=True)
+class _Surroundings:
+    """What every source is given.
+
+    Attributes:
+        settings: The configuration.
+        intake: Takes appends.
+        passing: Takes the lines that are not audit.
+        clock: Tells the time.
+        observer: Is told of problems.
+    """
+
+    settings: Settings
+    intake: Intake
+    passing: Sink
+    clock: Clock
+    observer: Observer
+
+
 def sources(settings: Settings, intake: Intake, passing: Sink, clock: Clock, observer: Observer) -> list[tuple[SourceSettings, Source]]:
     """Make every source; a command has two, one for each of its streams.
+
+    Each kind is imported only where it is configured, because most agents have one and memory is counted.
 
     Raises:
         ConfigError: The catalog cannot be read, or a stream has no parent to hand it over.
     """
+    around = _Surroundings(settings, intake, passing, clock, observer)
     catalog = settings.load_catalog()
     keep = settings.observability.kind != "none"
-    streams: dict[str, list[InheritedStream]] = {}
-    for stream in inherited_streams(os.environ):
-        streams.setdefault(stream.source, []).append(stream)
+    makers: dict[SourceKind, Callable[[SourceSettings, _Surroundings, MakeSeparator], list[Source]]] = {
+        "file": _files,
+        "container": _containers,
+        "pipe": _streams,
+        "command": _streams,
+        "journal": _journal,
+        "socket": _socket,
+    }
     made: list[tuple[SourceSettings, Source]] = []
     for source in settings.sources:
         rule = settings.rule_for(source)
 
         def make_separator(source_id: str = source.id, rule: Rule = rule, *, has_offsets: bool = True) -> Separator:
-            return Separator(source_id, rule, Validator(rule, catalog), keep_observability=keep, has_offsets=has_offsets)
+            # What a stream gives up is stated without the bytes of its other lines, so these are always told apart.
+            kept = keep or not has_offsets
+            return Separator(source_id, rule, Validator(rule, catalog), keep_observability=kept, has_offsets=has_offsets)
 
-        if source.file is not None:
-            file_source = FileSource(
-                source.id,
-                source.file,
-                make_separator,
-                intake,
-                passing,
-                clock,
-                TailSettings(line_limit=settings.limits.line_bytes),
-                rule=rule,
-                problem=partial(observer.problem, source.id),
-            )
-            made.append((source, file_source))
-            continue
-        if source.id not in streams:
-            message = f"the source {source.id} is a {source.kind}, and this process was not started by the relay"
-            raise ConfigError(message, hint="Start it with `trailseal run`, `exec` or `pipe`.")
-        options = StreamSettings(when_full=settings.spool.when_full, line_limit=settings.limits.line_bytes)
-        for stream in streams[source.id]:
-            separator = make_separator(has_offsets=False)
-            reader = StreamSource(stream, separator, rule.is_audit, intake, passing, clock, options)
-            made.append((source, reader))
+        made += [(source, each) for each in makers[source.kind](source, around, make_separator)]
     return made
+
+
+def _files(source: SourceSettings, around: _Surroundings, make_separator: MakeSeparator) -> list[Source]:
+    from .sources.file import FileSource, TailSettings
+
+    settings = around.settings
+    made = FileSource(
+        source.id,
+        source.patterns,
+        make_separator,
+        around.intake,
+        around.passing,
+        around.clock,
+        TailSettings(line_limit=settings.limits.line_bytes),
+        rule=settings.rule_for(source),
+        problem=partial(around.observer.problem, source.id),
+    )
+    return [made]
+
+
+def _containers(source: SourceSettings, around: _Surroundings, make_separator: MakeSeparator) -> list[Source]:
+    from .sources.container import container_source
+    from .sources.file import TailSettings
+
+    settings = around.settings
+    made = container_source(
+        source.id,
+        source.patterns,
+        make_separator,
+        around.intake,
+        around.passing,
+        around.clock,
+        TailSettings(line_limit=settings.limits.line_bytes),
+        rule=settings.rule_for(source),
+        problem=partial(around.observer.problem, source.id),
+    )
+    return [made]
+
+
+def _streams(source: SourceSettings, around: _Surroundings, make_separator: MakeSeparator) -> list[Source]:
+    from .sources.stream import RESUME_BYTES, StreamSettings, StreamSource, inherited_streams
+
+    settings = around.settings
+    streams = [stream for stream in inherited_streams(os.environ) if stream.source == source.id]
+    if not streams:
+        message = f"the source {source.id} is a {source.kind}, and this process was not started by the relay"
+        raise ConfigError(message, hint="Start it with `trailseal run`, `exec` or `pipe`.")
+    options = StreamSettings(
+        when_full=settings.spool.when_full,
+        line_limit=settings.limits.line_bytes,
+        resume_bytes=min(RESUME_BYTES, settings.spool.max_bytes // 8),
+    )
+    is_audit = settings.rule_for(source).is_audit
+    return [
+        StreamSource(stream, make_separator(has_offsets=False), is_audit, around.intake, around.passing, around.clock, options)
+        for stream in streams
+    ]
+
+
+def _journal(source: SourceSettings, around: _Surroundings, make_separator: MakeSeparator) -> list[Source]:
+    from .sources.journal import JournalSettings, JournalSource
+
+    if source.journal is None:
+        return []
+    made = JournalSource(
+        source.id,
+        source.journal,
+        make_separator(has_offsets=False),
+        around.settings.rule_for(source).is_audit,
+        around.intake,
+        around.passing,
+        around.clock,
+        file_id=_new_name(around.clock),
+        settings=JournalSettings(line_limit=around.settings.limits.line_bytes),
+        problem=partial(around.observer.problem, source.id),
+    )
+    return [made]
+
+
+def _socket(source: SourceSettings, around: _Surroundings, make_separator: MakeSeparator) -> list[Source]:
+    from .sources.socket import SocketSettings, SocketSource
+
+    if source.socket is None:
+        return []
+    made = SocketSource(
+        source.id,
+        source.socket,
+        partial(make_separator, has_offsets=False),
+        around.settings.rule_for(source).is_audit,
+        around.intake,
+        around.passing,
+        around.clock,
+        file_id=_new_name(around.clock),
+        listeners=around.intake.listeners,
+        settings=SocketSettings(line_limit=around.settings.limits.line_bytes),
+        problem=partial(around.observer.problem, source.id),
+    )
+    return [made]
+
+
+def _new_name(clock: Clock) -> str:
+    """Return the name of a byte sequence that no state knows yet."""
+    return new_ulid(int(clock.now().timestamp() * 1000), os.urandom(10))
 
 
 def keep_evidence(folder: Path, name: str, fork: ForkFoundError) -> None:

@@ -7,19 +7,22 @@ The package must not open anything but the files that the configuration names.
 from __future__ import annotations
 
 from .loading import load, require_sources, with_stream_source
-from .settings import Audit, Document, Limits, Log, Observability, Seal, Settings, Source, Spool, Store, Vitals
+from .settings import Audit, Document, Journal, Limits, Log, Observability, Seal, Settings, Socket, Source, SourceKind, Spool, Store, Vitals
 from .values import Address, format_duration, format_size
 
 __all__ = [
     "Address",
     "Audit",
     "Document",
+    "Journal",
     "Limits",
     "Log",
     "Observability",
     "Seal",
     "Settings",
+    "Socket",
     "Source",
+    "SourceKind",
     "Spool",
     "Store",
     "Vitals",

@@ -46,6 +46,8 @@ def load(path: str, environ: Mapping[str, str]) -> Settings:
         settings = msgspec.structs.replace(settings, catalog_sha256=_hash_of_catalog(settings, settings.catalog))
     _check_streams(settings)
     _check_files(settings)
+    _check_journals(settings)
+    _check_sockets(settings)
     _check_stores(settings)
     return settings
 
@@ -129,8 +131,8 @@ def _check_files(settings: Settings) -> None:
     """Refuse a pattern that two sources share, and one that reads what the agent itself writes."""
     owners: dict[str, str] = {}
     for index, source in enumerate(settings.sources):
-        for pattern in source.file or ():
-            key = f"sources[{index}].file"
+        for pattern in source.patterns:
+            key = f"sources[{index}].{source.kind}"
             if pattern in owners:
                 raise settings.error(key, f"{pattern} is read by the source {owners[pattern]} already", "Read each file in one source.")
             owners[pattern] = source.id
@@ -139,6 +141,35 @@ def _check_files(settings: Settings) -> None:
                 raise settings.error(
                     key, f"{pattern} would read the file observability writes, {written}, without end", "Write it elsewhere."
                 )
+
+
+def _check_journals(settings: Settings) -> None:
+    """Refuse to read the whole journal of this machine while stdout, which systemd writes into it, gets what is read."""
+    for index, source in enumerate(settings.sources):
+        journal = source.journal
+        if journal is not None and journal.all and journal.directory is None and settings.observability.kind == "stdout":
+            raise settings.error(
+                f"sources[{index}].journal",
+                "under systemd this would read what the agent passes on to stdout, without end",
+                "Set observability: none (the lines are in the journal already), or name units or identifiers.",
+            )
+
+
+def _check_sockets(settings: Settings) -> None:
+    """Refuse an address that two sources share, or that the agent's own vitals have."""
+    owners = {str(PurePath(settings.state, "agent.sock")): "the agent itself"}
+    if settings.vitals.listen is not None and settings.vitals.listen.port:
+        owners[str(settings.vitals.listen)] = "vitals"
+    for index, source in enumerate(settings.sources):
+        if source.socket is None:
+            continue
+        listen, path = source.socket.listen, source.socket.path
+        for name, address in (("listen", str(listen) if listen is not None and listen.port else None), ("path", path)):
+            if address in owners:
+                key = f"sources[{index}].socket.{name}"
+                raise settings.error(key, f"{address} is taken by {owners[address]}", "Give each its own.")
+            if address is not None:
+                owners[address] = f"the source {source.id}"
 
 
 def _check_stores(settings: Settings) -> None:

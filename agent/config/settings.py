@@ -8,8 +8,10 @@ This module must not read files other than the catalog, and must not look at the
 from __future__ import annotations
 
 import json
+import os
 from hashlib import sha256
-from typing import TYPE_CHECKING, Annotated, Final, Literal
+from ipaddress import ip_address
+from typing import TYPE_CHECKING, Annotated, Final, Literal, TypeAlias
 
 import msgspec
 
@@ -26,11 +28,14 @@ from .values import (
     FoldedName,
     Globs,
     Listen,
+    Mode,
     Name,
     Sections,
     Size,
     Text,
+    Texts,
     Word,
+    listed,
 )
 
 if TYPE_CHECKING:
@@ -39,6 +44,11 @@ if TYPE_CHECKING:
 KIB: Final = 1 << 10
 MIB: Final = 1 << 20
 GIB: Final = 1 << 30
+
+SourceKind: TypeAlias = Literal["file", "container", "pipe", "command", "journal", "socket"]
+SOURCE_KINDS: Final[tuple[SourceKind, ...]] = ("file", "container", "pipe", "command", "journal", "socket")
+MAX_SOCKET_PATH_BYTES: Final = 107
+"""What fits into ``sockaddr_un`` with the NUL behind it (unix(7))."""
 
 
 class Audit(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -75,39 +85,100 @@ class Audit(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
         return FieldRule(self.field or DEFAULT_FIELD, self.value or DEFAULT_VALUE)
 
 
+class Journal(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Say which entries of the systemd journal are read: those of any of the units, and those with any of the identifiers.
+
+    Attributes:
+        units: systemd units, ``.service`` understood where a name has no suffix.
+        identifiers: Syslog identifiers, as in ``SYSLOG_IDENTIFIER=``.
+        all: Every entry.
+        directory: The absolute path of a folder of journal files; the machine's own journal if None.
+    """
+
+    units: Annotated[tuple[str, ...], Texts()] = ()
+    identifiers: Annotated[tuple[str, ...], Texts()] = ()
+    all: Annotated[bool, Flag()] = False
+    directory: Annotated[str | None, FilePath()] = None
+
+    def __post_init__(self) -> None:
+        """Refuse a journal source that selects nothing, or both everything and something."""
+        if self.all == bool(self.units or self.identifiers):
+            raise ValueError("say which entries: units, identifiers or both; or all: true alone")
+
+
+class Socket(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Say where events can be posted to.
+
+    Attributes:
+        listen: The TCP address, or None.
+        path: The absolute path of the socket in the file system, or None.
+        mode: That socket's permission bits.
+        allow_remote: Whether `listen` may be an address that other machines can reach.
+    """
+
+    listen: Annotated[Address | None, Listen()] = None
+    path: Annotated[str | None, FilePath()] = None
+    mode: Annotated[int, Mode()] = 0o660
+    allow_remote: Annotated[bool, Flag()] = False
+
+    def __post_init__(self) -> None:
+        """Refuse a socket nobody can reach, and one that anybody can unless that is wanted."""
+        if self.listen is None and self.path is None:
+            raise ValueError("a socket needs listen, path or both")
+        if self.path is not None and len(os.fsencode(self.path)) > MAX_SOCKET_PATH_BYTES:
+            raise ValueError(f"a socket's path has at most {MAX_SOCKET_PATH_BYTES} bytes, and {self.path} is longer")
+        if self.listen is not None and not self.allow_remote and not _is_loopback(self.listen.host):
+            raise ValueError(
+                f"{self.listen} can be reached from other machines, and whoever reaches it can write audit events; "
+                "listen on 127.0.0.1 or [::1], or set allow_remote: true"
+            )
+
+
 class Source(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Say where lines come from; exactly one of `file`, `pipe` and `command` is set.
+    """Say where lines come from; exactly one of the kinds is set.
 
     Attributes:
         id: The source's name in records and metrics.
         file: Absolute file patterns (glob, `**` for any depth).
+        container: Absolute patterns of container log files, likewise.
         pipe: Always ``stdin``.
         command: The program to start, whose stdout and stderr are read.
-        audit: The rule for this source; the common one if None.
+        journal: Entries of the systemd journal.
+        socket: Where events are posted to over HTTP.
+        audit: The rule for this source; the common one if None, and every line of a socket.
     """
 
     id: Annotated[str, Name()]
     file: Annotated[tuple[str, ...] | None, Globs()] = None
+    container: Annotated[tuple[str, ...] | None, Globs()] = None
     pipe: Annotated[Literal["stdin"] | None, Word(("stdin",))] = None
     command: Annotated[tuple[str, ...] | None, Command()] = None
+    journal: Journal | None = None
+    socket: Socket | None = None
     audit: Audit | None = None
 
     def __post_init__(self) -> None:
-        """Refuse a source that is none or several of the three kinds."""
-        kinds = [kind for kind in ("file", "pipe", "command") if getattr(self, kind) is not None]
+        """Refuse a source that is none or several of the kinds."""
+        kinds = [kind for kind in SOURCE_KINDS if getattr(self, kind) is not None]
         if len(kinds) != 1:
-            what = "none of file, pipe and command" if not kinds else " and ".join(kinds)
-            raise ValueError(f"a source has exactly one of file, pipe and command, and this one has {what}")
+            known = listed(SOURCE_KINDS)
+            what = f"none of {known}" if not kinds else " and ".join(kinds)
+            raise ValueError(f"a source has exactly one of {known}, and this one has {what}")
 
     @property
-    def kind(self) -> Literal["file", "pipe", "command"]:
-        """Which of the three it is."""
-        return "file" if self.file is not None else "pipe" if self.pipe is not None else "command"
+    def kind(self) -> SourceKind:
+        """Which of the kinds it is."""
+        return next(kind for kind in SOURCE_KINDS if getattr(self, kind) is not None)
 
     @property
     def is_stream(self) -> bool:
         """Whether it is read through the relay: it has an end of its own, and what is read cannot be read again."""
         return self.kind in {"pipe", "command"}
+
+    @property
+    def patterns(self) -> tuple[str, ...]:
+        """The file patterns of a file or container source; none of another."""
+        return self.file or self.container or ()
 
 
 class Observability(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -226,6 +297,7 @@ class Document(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         ephemeral: Whether the state does not outlive the process, so that an orderly end closes the trail.
         shutdown_grace_seconds: How long an orderly end may take.
         log: The agent's own log.
+        reload: Whether a changed configuration takes effect by itself or only on SIGHUP.
     """
 
     namespace: Annotated[str, FoldedName()]
@@ -245,6 +317,7 @@ class Document(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     ephemeral: Annotated[bool, Flag()] = False
     shutdown_grace_seconds: Annotated[float, Duration(1, 3600)] = msgspec.field(default=25.0, name="shutdown_grace")
     log: Log = Log()
+    reload: Annotated[Literal["on_change", "on_signal"], Word(("on_change", "on_signal"))] = "on_change"
 
 
 class Settings(Document, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -272,9 +345,10 @@ class Settings(Document, frozen=True, kw_only=True, forbid_unknown_fields=True):
         return {source.id: source for source in self.sources}[source_id]
 
     def rule_for(self, source: Source | str) -> Rule:
-        """Return the rule that tells the source's audit lines: its own, or the common one."""
+        """Return the rule that tells the source's audit lines: its own, or the common one; of a socket without its own, all."""
         chosen = self.source(source) if isinstance(source, str) else source
-        return (chosen.audit or self.audit).rule()
+        common = Audit(all=True) if chosen.kind == "socket" else self.audit
+        return (chosen.audit or common).rule()
 
     def error(self, key: str, message: str, hint: str | None = None) -> ConfigError:
         """Return (not raise) the error for a key, with the file and the line of the key or of the nearest key above it."""
@@ -296,6 +370,14 @@ class Settings(Document, frozen=True, kw_only=True, forbid_unknown_fields=True):
             message = error.message.removeprefix(f"{self.catalog}: ").removeprefix(f"{error.key}: ")
             line = _nearest_line(lines, error.key or "")
             raise ConfigError(message, file=self.catalog, line=line, key=error.key, hint=error.hint) from error
+
+
+def _is_loopback(host: str) -> bool:
+    """Tell whether an address is this machine's alone; of names only ``localhost`` is known to be (RFC 6761 section 6.3)."""
+    try:
+        return ip_address(host.partition("%")[0]).is_loopback
+    except ValueError:
+        return host.lower().rstrip(".") == "localhost"
 
 
 def _nearest_line(lines: Mapping[str, int], key: str) -> int:

@@ -36,6 +36,7 @@ _SIZE_UNITS: Final = {
     "B": 1,
     "": 1,
 }
+_MODE = re.compile(r"0?[0-7]{3}")
 _ADDRESS = re.compile(r"(?:\[(?P<six>[0-9A-Fa-f:.%\w]+)\]|(?P<host>[^:\[\]\s/]+)):(?P<port>[0-9]{1,5})")
 _MAX_PORT: Final = 65535
 
@@ -219,6 +220,36 @@ class Globs:
             if pattern.endswith("/"):
                 raise each.error(f"{each.shown} names a folder", f"Name the files in it: {pattern}*.log")
         return tuple(patterns)
+
+
+@dataclass(frozen=True, slots=True)
+class Texts:
+    """Read one text or a list of them."""
+
+    def read(self, node: Node) -> tuple[str, ...]:
+        """Return the texts; at least one, each once."""
+        nodes = node.elements() if node.kind == "list" else [node]
+        if not nodes:
+            raise node.error("must name at least one")
+        texts: list[str] = []
+        for each in nodes:
+            text = Text().read(each)
+            if text in texts:
+                raise each.error(f"{each.shown} stands here twice")
+            texts.append(text)
+        return tuple(texts)
+
+
+@dataclass(frozen=True, slots=True)
+class Mode:
+    """Read permission bits as chmod(1) writes them, in octal."""
+
+    def read(self, node: Node) -> int:
+        """Return the bits, 0 to 0o777."""
+        text = str(node.raw.value) if node.kind == "number" else Text().read(node)
+        if not _MODE.fullmatch(text):
+            raise node.error(f"must be permission bits in octal, not {node.shown}", 'For example "0660".')
+        return int(text, 8)
 
 
 @dataclass(frozen=True, slots=True)

@@ -130,6 +130,35 @@ class Frontier:
             raise ProofError(f"the proof does not fit the last leaf of a tree of {size} leaves")
         return cls(size - 1, tuple(reversed(proof))).append(hashed)
 
+    def inclusion_proofs(self, hashes: Sequence[bytes], positions: Iterable[int]) -> list[tuple[bytes, ...]]:
+        """Return the proofs that some of the next leaves have in the tree that ends with the last of them (RFC 6962 §2.1.1).
+
+        What stands left of a new leaf's path is a node of this frontier or made of new leaves alone, so neither the old
+        leaves nor their hashes are needed.
+
+        Args:
+            hashes: The leaf hashes that follow this tree, in their order.
+            positions: Indices in `hashes`, from 0, of the leaves to prove.
+
+        Raises:
+            ProofError: There is no such leaf among the new ones.
+        """
+        nodes = [self.size + position for position in positions]
+        if any(not self.size <= node < self.size + len(hashes) for node in nodes):
+            raise ProofError(f"the {len(hashes)} new leaves do not hold every leaf that is to be proven")
+        proofs: list[list[bytes]] = [[] for _ in nodes]
+        old, start, level = list(self.nodes), self.size, hashes
+        while old or len(level) > 1:
+            if start & 1:
+                # The subtree before the new nodes of this level is perfect, and so a node of the frontier.
+                start, level = start - 1, [old.pop(), *level]
+            for proof, node in zip(proofs, nodes, strict=True):
+                if (node ^ 1) - start < len(level):
+                    proof.append(level[(node ^ 1) - start])
+            level = [*_parents(level), *level[len(level) & ~1 :]]
+            start, nodes = start >> 1, [node >> 1 for node in nodes]
+        return [tuple(proof) for proof in proofs]
+
     def encode(self) -> bytes:
         """Return the size as 8 bytes, big-endian, followed by the nodes."""
         return self.size.to_bytes(_SIZE_BYTES, "big") + b"".join(self.nodes)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 from ..errors import FormatError, IntegrityError, ProofError
 from .checkpoint import Checkpoint
 from .manifest import Manifest, decode_manifest, encode_manifest
-from .merkle import Frontier, leaf_hash
+from .merkle import Frontier, leaf_hash, leaf_hashes
 from .note import parse_note, sign_note
 from .proof import TlogProof
 
@@ -79,6 +79,27 @@ def build_seal(manifest: Manifest, frontier_before: Frontier, origin: str, signe
     note = sign_note(Checkpoint(origin, after.size, after.root()).text(), signers)
     proof = TlogProof(manifest.seq, frontier_before.proof_of_next_leaf(), note)
     return Seal(line, manifest, proof, line + _BLANK + proof.encode()), after
+
+
+def prove_records(frontier_before: Frontier, lines: Sequence[bytes], seal: Seal, positions: Sequence[int]) -> list[TlogProof]:
+    """Return the proof of some records of a batch in the tree that the batch's checkpoint signs.
+
+    Args:
+        frontier_before: The tree before the batch.
+        lines: All record lines of the batch, in their order.
+        seal: The batch's seal.
+        positions: Indices in `lines`, from 0, of the records to prove.
+
+    Raises:
+        IntegrityError: The batch does not begin where the frontier ends.
+        ProofError: There is no such record.
+    """
+    if frontier_before.size + len(lines) != seal.manifest.seq:
+        raise IntegrityError(
+            f"{len(lines)} records after {frontier_before.size} leaves do not lead to a manifest with the seq {seal.manifest.seq}"
+        )
+    proofs = frontier_before.inclusion_proofs(leaf_hashes([*lines, seal.manifest_line]), positions)
+    return [TlogProof(frontier_before.size + at, proof, seal.proof.note) for at, proof in zip(positions, proofs, strict=True)]
 
 
 def parse_seal(raw: bytes) -> Seal:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Sequence
 
-    from agent.intake import Append, Cursor
+    from agent.intake import Append, Cursor, SealListeners
 
 
 class MemoryIntake:
@@ -24,6 +24,7 @@ class MemoryIntake:
         """Begin with nothing."""
         self.durable: list[Append] = []
         self.held = False
+        self.listeners: SealListeners = set()
         self._waiting: list[tuple[Append, asyncio.Future[None]]] = []
         self._cursors: dict[tuple[str, str], Cursor] = {}
 

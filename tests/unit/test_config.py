@@ -9,7 +9,19 @@ from typing import TYPE_CHECKING
 import msgspec
 import pytest
 
-from agent.config import Address, Observability, Settings, Source, format_duration, format_size, load, require_sources, with_stream_source
+from agent.config import (
+    Address,
+    Journal,
+    Observability,
+    Settings,
+    Socket,
+    Source,
+    format_duration,
+    format_size,
+    load,
+    require_sources,
+    with_stream_source,
+)
 from agent.errors import ConfigError
 from agent.events.classify import AllRule, FieldRule, PrefixRule
 
@@ -153,6 +165,34 @@ def test_each_source_may_have_its_own_rule(tmp_path):
     assert settings.rule_for("all") == AllRule()
     assert settings.rule_for(settings.source("old")) == PrefixRule("AUDIT ")
     assert settings.rule_for("tag") == FieldRule("stream", "security")
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ('container: "/var/log/pods/*/*/*.log"', {"container": ("/var/log/pods/*/*/*.log",)}),
+        ("journal: {units: app}", {"journal": Journal(units=("app",))}),
+        ("journal: {units: [a, b], identifiers: c}", {"journal": Journal(units=("a", "b"), identifiers=("c",))}),
+        ("journal: {all: true, directory: /j}", {"journal": Journal(all=True, directory="/j")}),
+        ('socket: {listen: "127.0.0.1:9700"}', {"socket": Socket(listen=Address("127.0.0.1", 9700))}),
+        ('socket: {listen: "localhost:0"}', {"socket": Socket(listen=Address("localhost", 0))}),
+        ('socket: {listen: "[::1]:1", path: /s}', {"socket": Socket(listen=Address("::1", 1), path="/s")}),
+        ("socket: {path: /s, mode: 0600}", {"socket": Socket(path="/s", mode=0o600)}),
+        ('socket: {listen: "10.1.2.3:80", allow_remote: true}', {"socket": Socket(listen=Address("10.1.2.3", 80), allow_remote=True)}),
+    ],
+)
+def test_every_kind_of_source(tmp_path, text, expected):
+    settings = load_text(tmp_path, SMALLEST.replace('file: "/var/log/app/*.log"', text))
+    [source] = settings.sources
+    assert source == Source(id="app", **expected)
+    assert {source.kind} == set(expected)
+    assert source.is_stream is False
+    assert settings.rule_for(source) == (AllRule() if source.kind == "socket" else FieldRule("stream", "audit"))
+
+
+def test_a_socket_s_own_rule_comes_before_its_default(tmp_path):
+    text = SMALLEST.replace('file: "/var/log/app/*.log"', "socket: {path: /s}, audit: {value: security}")
+    assert load_text(tmp_path, text).rule_for("app") == FieldRule("stream", "security")
 
 
 def test_relative_paths_begin_at_the_file_s_folder(tmp_path):

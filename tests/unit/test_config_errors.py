@@ -30,8 +30,19 @@ stores:
 """
 BASE = HEAD + SOURCES + STORES  # seven lines
 
-ONE_KIND = "a source has exactly one of file, pipe and command, and this one has"
+KINDS = "file, container, pipe, command, journal and socket"
+ONE_KIND = f"a source has exactly one of {KINDS}, and this one has"
+REACHABLE = (
+    "can be reached from other machines, and whoever reaches it can write audit events; "
+    "listen on 127.0.0.1 or [::1], or set allow_remote: true"
+)
+WHICH = "say which entries: units, identifiers or both; or all: true alone"
 ID = "is not an id: 1 to 63 of a-z, 0-9, '.', '_' and '-', a letter or digit first and last"
+
+
+def of_source(text: str) -> str:
+    """Return a file whose second source, in line 6, is of this kind."""
+    return f"{HEAD}{SOURCES}  - {{id: two, {text}}}\n{STORES}"
 
 
 def error_of(folder: Path, content: str | bytes, monkeypatch: pytest.MonkeyPatch, environ: dict[str, str] | None = None) -> ConfigError:
@@ -66,7 +77,10 @@ def error_of(folder: Path, content: str | bytes, monkeypatch: pytest.MonkeyPatch
         (BASE.replace("payments", "[a]"), "t.yaml:2: service: must be a text, not a list"),
         (BASE + "seal: 5s\n", 't.yaml:8: seal: must be a mapping with max_age, max_bytes and heartbeat, not "5s"'),
         (HEAD + "sources: app\n" + STORES, 't.yaml:4: sources: must be a list, not "app"'),
-        (HEAD + "sources: [app]\n" + STORES, 't.yaml:4: sources[0]: must be a mapping with id, file, pipe, command and audit, not "app"'),
+        (
+            HEAD + "sources: [app]\n" + STORES,
+            't.yaml:4: sources[0]: must be a mapping with id, file, container, pipe, command, journal, socket and audit, not "app"',
+        ),
         (BASE + "ephemeral: yes\n", 't.yaml:8: ephemeral: must be true or false, not "yes"'),
         (BASE + "ephemeral: 1\n", 't.yaml:8: ephemeral: must be true or false, not "1"'),
         (BASE + "spool: {when_full: drop}\n", 't.yaml:8: spool.when_full: must be block or gap, not "drop"'),
@@ -92,7 +106,7 @@ def error_of(folder: Path, content: str | bytes, monkeypatch: pytest.MonkeyPatch
         (HEAD + SOURCES + "  - {id: app, file: /y}\n" + STORES, 't.yaml:6: sources[1]: the id "app" is taken; first in line 5'),
         (BASE + "  - {id: main, directory: /y}\n", 't.yaml:8: stores[1]: the id "main" is taken; first in line 7'),
         # sources
-        (HEAD + "sources:\n  - {id: app}\n" + STORES, f"t.yaml:5: sources[0]: {ONE_KIND} none of file, pipe and command"),
+        (HEAD + "sources:\n  - {id: app}\n" + STORES, f"t.yaml:5: sources[0]: {ONE_KIND} none of {KINDS}"),
         (HEAD + "sources:\n  - {id: a, file: /x, pipe: stdin}\n" + STORES, f"t.yaml:5: sources[0]: {ONE_KIND} file and pipe"),
         (HEAD + "sources:\n  - {id: a, pipe: stdout}\n" + STORES, 't.yaml:5: sources[0].pipe: must be stdin, not "stdout"'),
         (HEAD + "sources:\n  - {id: a, command: ls -l}\n" + STORES, 't.yaml:5: sources[0].command: must be a list of words, not "ls -l"'),
@@ -111,6 +125,37 @@ def error_of(folder: Path, content: str | bytes, monkeypatch: pytest.MonkeyPatch
         (
             BASE + "observability: {file: /var/log/app/other.log}\n",
             "t.yaml:5: sources[0].file: /var/log/app/*.log would read the file observability writes, /var/log/app/other.log, without end",
+        ),
+        (
+            of_source('container: "/var/log/app/*.log"'),
+            "t.yaml:6: sources[1].container: /var/log/app/*.log is read by the source app already",
+        ),
+        (of_source("journal: {}"), f"t.yaml:6: sources[1].journal: {WHICH}"),
+        (of_source("journal: {all: true, units: [a]}"), f"t.yaml:6: sources[1].journal: {WHICH}"),
+        (of_source("journal: {units: []}"), "t.yaml:6: sources[1].journal.units: must name at least one"),
+        (of_source("journal: {units: [a, b, a]}"), 't.yaml:6: sources[1].journal.units[2]: "a" stands here twice'),
+        (
+            of_source("journal: {all: true}"),
+            "t.yaml:6: sources[1].journal: under systemd this would read what the agent passes on to stdout, without end",
+        ),
+        (of_source("socket: {}"), "t.yaml:6: sources[1].socket: a socket needs listen, path or both"),
+        (of_source("socket: {listen: none}"), "t.yaml:6: sources[1].socket: a socket needs listen, path or both"),
+        (of_source('socket: {listen: "0.0.0.0:80"}'), f"t.yaml:6: sources[1].socket: 0.0.0.0:80 {REACHABLE}"),
+        (of_source('socket: {listen: "[::]:80"}'), f"t.yaml:6: sources[1].socket: [::]:80 {REACHABLE}"),
+        (of_source('socket: {listen: "localhost.example:80"}'), f"t.yaml:6: sources[1].socket: localhost.example:80 {REACHABLE}"),
+        (of_source('socket: {path: /s, mode: "rw"}'), 't.yaml:6: sources[1].socket.mode: must be permission bits in octal, not "rw"'),
+        (
+            of_source(f"socket: {{path: /{'x' * 107}}}"),
+            f"t.yaml:6: sources[1].socket: a socket's path has at most 107 bytes, and /{'x' * 107} is longer",
+        ),
+        (of_source('socket: {listen: "127.0.0.1:9600"}'), "t.yaml:6: sources[1].socket.listen: 127.0.0.1:9600 is taken by vitals"),
+        (
+            of_source("socket: {path: /var/lib/trailseal/agent.sock}"),
+            "t.yaml:6: sources[1].socket.path: /var/lib/trailseal/agent.sock is taken by the agent itself",
+        ),
+        (
+            HEAD + "sources:\n  - {id: a, socket: {path: /s}}\n  - {id: b, socket: {path: /s}}\n" + STORES,
+            "t.yaml:6: sources[1].socket.path: /s is taken by the source a",
         ),
         # rules
         (BASE + "audit: {prefix: x, all: true}\n", "t.yaml:8: audit: choose one of: field and value, prefix, all"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import socket
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -16,6 +17,7 @@ from agent.events.validate import Validator
 from agent.relay.wire import (
     CONFIRMED,
     ENVIRONMENT_KEY,
+    HURRY,
     Header,
     NumberReader,
     encode_data,
@@ -29,7 +31,7 @@ from agent.sources.stream import InheritedStream, StreamSettings, StreamSource, 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Sequence
 
-    from agent.intake import Append, Cursor
+    from agent.intake import Append, Cursor, SealListeners
 
 STREAM = "01m7x6521nqvrn4qxjf4y6qbca"
 EARLIER = "01k7x6521nqvrn4qxjf4y6qbca"
@@ -44,13 +46,14 @@ class Intake:
         self.appends: list[Append] = []
         self.room = True
         self.failing = False
+        self.listeners: SealListeners = set()
         self._cursors = list(cursors)
 
     def cursors(self, source: str) -> Sequence[Cursor]:
         return [cursor for cursor in self._cursors if cursor.source == source]
 
     async def submit(self, append: Append) -> Awaitable[None]:
-        while append.gaps != append.records and not self.room:
+        while not append.small and not self.room:
             await asyncio.sleep(0.005)
         durable = asyncio.get_running_loop().create_future()
         if self.failing and append.records:
@@ -105,13 +108,14 @@ class Worker:
         """Start the source and send it its header."""
         self.intake, self.sink = intake, Sink()
         self._parent, theirs = socket.socketpair()
+        orders, self._orders = os.pipe()
         self._parent.setblocking(False)
         self._numbers = NumberReader()
         header = Header(STREAM, "app", "stdout", base, end, 1 << 20, confirmed, 0)
         self.send(encode_header(header))
         rule = FieldRule()
         source = StreamSource(
-            InheritedStream("app", "stdout", theirs.detach()),
+            InheritedStream("app", "stdout", theirs.detach(), orders),
             Separator("app", rule, Validator(rule), keep_observability=True, has_offsets=False),
             rule.is_audit,
             intake,
@@ -124,21 +128,29 @@ class Worker:
     def send(self, raw: bytes) -> None:
         self._parent.send(raw)
 
+    def hurry(self) -> None:
+        os.write(self._orders, HURRY)
+
     def vanish(self) -> None:
         self._parent.close()
+        if self._orders >= 0:
+            os.close(self._orders)
+            self._orders = -1
 
     async def numbers(self, count: int) -> list[int]:
         """Return the next `count` acknowledgements."""
         found: list[int] = []
         while len(found) < count:
-            found += self._numbers.feed(await asyncio.wait_for(asyncio.get_running_loop().sock_recv(self._parent, 8), 5))
+            raw = await asyncio.wait_for(asyncio.get_running_loop().sock_recv(self._parent, 8), 5)
+            assert raw, "the source went away"
+            found += self._numbers.feed(raw)
         return found
 
     async def ended(self) -> bool:
         try:
             return await asyncio.wait_for(self.run, 5)
         finally:
-            self._parent.close()
+            self.vanish()
 
 
 async def cursors_after(raw: bytes) -> list[Cursor]:
@@ -294,6 +306,67 @@ async def test_a_full_spool_with_gap_is_stated_when_there_is_room_again() -> Non
     progress = [part for append in worker.intake.appends for part in append.progress]
     assert sum(part.lines for part in progress) == 5
     assert [part.from_offset for part in progress] == [0, *(part.to_offset for part in progress[:-1])]
+
+
+async def test_losses_of_the_worker_and_of_its_parent_are_one_loss() -> None:
+    worker = Worker(Intake(), when_full="gap")
+    await worker.numbers(1)
+    worker.intake.room = False
+    first = AUDIT + b"seen\n"
+    worker.send(encode_data(first))
+    await worker.numbers(1)
+    worker.send(encode_gap(len(first), len(first) + 50) + encode_data(AUDIT) + encode_gap(len(first + AUDIT) + 50, len(first + AUDIT) + 60))
+    await worker.numbers(2)
+    assert worker.intake.records == []
+    worker.intake.room = True
+    worker.send(encode_end())
+    assert await worker.ended()
+    (gap,) = worker.intake.records
+    assert gap["detail"] == (
+        f"2 audit lines of {2 * len(AUDIT)} bytes between these offsets were given up while the spool was full; "
+        "the relay threw away 60 bytes while the agent took none"
+    )
+    assert sum(append.bytes_lost for append in worker.intake.appends) == 2 * len(AUDIT) + 60
+    assert worker.intake.ranges == [(0, len(first + AUDIT) + 60)]
+
+
+async def test_block_waits_for_room_until_it_is_told_to_hurry() -> None:
+    worker = Worker(Intake())
+    await worker.numbers(1)
+    worker.intake.room = False
+    worker.send(encode_data(AUDIT) + encode_data(b"seen\n" + AUDIT) + encode_end())
+    await asyncio.sleep(0.1)
+    assert not worker.run.done()
+    assert worker.intake.records == []
+    worker.hurry()
+    assert await worker.ended()
+    (gap,) = worker.intake.records
+    assert (gap["cause"], gap["certainty"], gap["detail"].split(" between")[0]) == (
+        "spool_full",
+        "known",
+        f"2 audit lines of {2 * len(AUDIT)} bytes",
+    )
+    assert worker.sink.data == b"seen\n"
+    assert [cursor.finished for cursor in worker.intake.newest] == [True]
+
+
+async def test_a_hurry_costs_nothing_where_there_is_room() -> None:
+    worker = Worker(Intake())
+    await worker.numbers(1)
+    worker.hurry()
+    await asyncio.sleep(0.05)
+    worker.send(encode_data(AUDIT) + encode_end())
+    assert await worker.ended()
+    assert [record["kind"] for record in worker.intake.records] == ["quarantine"]
+
+
+async def test_an_end_that_is_not_the_writers_is_stated() -> None:
+    worker = Worker(Intake())
+    worker.send(encode_data(AUDIT) + encode_end(cut=True))
+    assert await worker.ended()
+    gap = worker.intake.records[-1]
+    assert (gap["cause"], gap["certainty"], gap["from_offset"], gap["to_offset"]) == ("unreadable", "possible", len(AUDIT), None)
+    assert [cursor.finished for cursor in worker.intake.newest] == [True]
 
 
 async def test_a_disk_that_refuses_ends_the_source_with_its_own_error() -> None:
