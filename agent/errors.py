@@ -53,6 +53,16 @@ class IntegrityError(TrailsealError):
     default_hint = "Change nothing, keep a copy of the store and of the state directory, and tell your security team."
 
 
+class DamagedStateError(IntegrityError):
+    """The spool holds something other than what was written to it; the next start sets it aside and salvages what is sound."""
+
+    exit_code = 1
+    default_hint = (
+        "Start the agent again: it keeps the damaged state under damaged/ in the state directory, saves what is sound, and states the "
+        "rest as a gap. Look at the disk and the memory."
+    )
+
+
 class ForkError(IntegrityError):
     """Two histories exist under one trail's name: a rolled-back disk, or a second writer."""
 

@@ -1,7 +1,6 @@
-"""The batch that is being built, and a sealed one turned back into blocks.
+"""The batch that is being built, and the sealed one that becomes of it.
 
-Invariants: a pending batch holds whole blocks in the spool's order; what it counts is exactly what its blocks say. `unsealed`
-is the inverse of the cut but for the numbers: the same bodies in the same order, the same progress.
+Invariants: a pending batch holds whole blocks in the spool's order; what it counts is exactly what its blocks say.
 """
 
 from __future__ import annotations
@@ -10,16 +9,21 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from .spool.rows import BlockMeta, join_progress
-from .trail.batch import BatchBuilder, read_data
+from .spool.rows import Head, NewBatch, join_progress
+from .trail.batch import BatchBuilder
+from .trail.layout import seal_key
 from .trail.manifest import RecordCounts, Totals, Window
-from .trail.records import strip_seq
-from .trail.seal import parse_seal
+from .trail.seal import build_seal
 
 if TYPE_CHECKING:
-    from .spool import Block, QueuedBatch
-    from .trail.manifest import SourceProgress
+    from collections.abc import Sequence
+
+    from .spool import Block
+    from .spool.rows import BlockMeta
+    from .trail.layout import Origin
+    from .trail.manifest import Manifest, SourceProgress
     from .trail.merkle import Frontier
+    from .trail.note import SigningKey
 
 
 class Pending:
@@ -90,25 +94,54 @@ class Pending:
         )
 
 
-def unsealed(queued: QueuedBatch) -> tuple[BlockMeta, bytes]:
-    """Turn a sealed batch back into a block: the same bodies, without their numbers, and the same progress."""
-    manifest = parse_seal(queued.batch.seal).manifest
-    bodies = b""
-    if queued.batch.data is not None and manifest.data is not None:
-        lines = read_data(queued.batch.data, manifest.data.raw_bytes)
-        bodies = b"".join(strip_seq(line)[1] + b"\n" for line in lines)
-    window = manifest.window
-    observed = manifest.sealed_at
-    meta = BlockMeta(
-        observed_min=observed if window is None else window.observed_min,
-        observed_max=observed if window is None else window.observed_max,
+def sealed(
+    manifest: Manifest,
+    frontier: Frontier,
+    origin: Origin,
+    signers: Sequence[SigningKey],
+    signing_key: str,
+    data: bytes | None,
+    bytes_lost: int,
+) -> tuple[NewBatch, Head]:
+    """Sign a batch; return it with the head after it.
+
+    Args:
+        manifest: Its manifest.
+        frontier: The tree with its records, without the manifest.
+        origin: The trail's name.
+        signers: The epoch's key, and on batch 0 the enrolment key where there is one.
+        signing_key: The epoch's key as the spool keeps it.
+        data: The data object's bytes; None without records.
+        bytes_lost: What its gap records state as lost for certain.
+    """
+    seal, after = build_seal(manifest, frontier, str(origin), signers)
+    root = after.root()
+    batch = NewBatch(
+        origin=str(origin),
+        number=manifest.batch,
+        reason=manifest.reason,
+        sealed_at=manifest.sealed_at,
+        size=after.size,
+        root=root,
         records=manifest.records.count,
-        events=manifest.records.events,
-        quarantined=manifest.records.quarantined,
-        gaps=manifest.records.gaps,
-        bytes_lost=queued.batch.bytes_lost,
-        occurred_min=None if window is None else window.occurred_min,
-        occurred_max=None if window is None else window.occurred_max,
-        progress=manifest.sources,
+        raw_bytes=0 if manifest.data is None else manifest.data.raw_bytes,
+        bytes_lost=bytes_lost,
+        observed_min=None if manifest.window is None else manifest.window.observed_min,
+        seal_key=seal_key(origin, manifest.batch),
+        data_key=None if manifest.data is None else manifest.data.key,
+        seal=seal.raw,
+        data=data,
     )
-    return meta, bodies
+    head = Head(
+        origin=str(origin),
+        signing_key=signing_key,
+        batch=manifest.batch,
+        size=after.size,
+        frontier=after.encode(),
+        root=root,
+        seal_sha256=seal.sha256,
+        reason=manifest.reason,
+        sealed_at=manifest.sealed_at,
+        totals=manifest.totals,
+    )
+    return batch, head

@@ -25,9 +25,10 @@ import msgspec
 import structlog
 from msgspec import UNSET, UnsetType
 
-from .pending import Pending, unsealed
+from .intake import Sealed
+from .pending import Pending, sealed
 from .spool.rows import BlockMeta, Head, NewBatch
-from .trail.layout import Origin, data_key, seal_key
+from .trail.layout import Origin, data_key
 from .trail.manifest import (
     AgentState,
     Continues,
@@ -41,14 +42,14 @@ from .trail.manifest import (
 )
 from .trail.merkle import EMPTY_ROOT, Frontier
 from .trail.note import SigningKey
-from .trail.seal import build_seal
+from .trail.records import STATE_SOURCE, Certainty, GapCause, gap_body
 from .trail.ulid import new_ulid
 from .vitals.clock import rfc3339
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from .spool import Confirmed, Spool
+    from .spool import Confirmed, Spool, StateLoss
     from .vitals.clock import Clock
 
 READ_BYTES: Final = 1 << 20
@@ -130,6 +131,12 @@ class Sealer:
     async def begin(self) -> None:
         """Open a trail, or resume the one in the spool, with a seal that says so."""
         self._read_at_once()
+        if self._spool.given_up:  # Killed while it went on after a fork; nothing may be cut before that is done.
+            self.abandoned.update(self._spool.given_up)
+            await self._spool.requeue()
+        if self._spool.lost is not None:
+            await self._open_after(self._spool.lost)
+            return
         head = self._spool.head
         mine = (self._identity.namespace, self._identity.service, self._identity.instance)
         if head is None:
@@ -147,6 +154,15 @@ class Sealer:
             await self._end(ManifestReason.CLOSE)
             head = self.head
         await self._open_epoch(Continues(head.origin, head.size, head.root.hex(), ContinuesWhy.REOPENED))
+
+    async def _open_after(self, loss: StateLoss) -> None:
+        """Begin an epoch that says what was lost with the state: by its link, and by a gap record before everything else."""
+        now = rfc3339(self._clock.now())
+        detail = f"{loss.why}; {loss.saved}; the damaged state is kept in {loss.kept_in}"
+        body = gap_body(STATE_SOURCE, now, GapCause.STATE_LOST, Certainty.UNBOUNDED, None, None, detail)
+        gap = BlockMeta(observed_min=now, observed_max=now, records=1, gaps=1)
+        link = None if loss.origin is None else Continues(loss.origin, loss.size, loss.root.hex(), ContinuesWhy.STATE_LOST)
+        await self._open_epoch(link, first=(gap, body + b"\n"))
 
     def _reset(self, head: Head) -> None:
         self._pending = Pending(Frontier.decode(head.frontier))
@@ -205,6 +221,23 @@ class Sealer:
             if self._pending.builder.raw_bytes >= self._policy.max_bytes:
                 await self._cut(ManifestReason.SIZE)
 
+    async def adopt(self, identity: Identity, policy: SealPolicy, enrolment: SigningKey | None) -> None:
+        """Seal what was read so far under the old configuration, then state the new one in a seal of its own."""
+        async with self._lock:
+            if self._ended is None:
+                await self._take()
+                if self._pending.builder.count:
+                    await self._cut(ManifestReason.AGE)
+                self._identity, self._policy, self._enrolment = identity, policy, enrolment
+                await self._cut(ManifestReason.HEARTBEAT)
+        self._spool.appended.set()
+
+    @property
+    def work(self) -> tuple[bool, object]:
+        """Say whether something waits to be sealed or a seal is overdue, and return what moves with every step."""
+        waiting = self._read_bytes != self._spool.appended_bytes or self._seconds_to_next_cut() < 0
+        return waiting and self._ended is None, (self._last_cut, self._read_bytes, self._spool.freeing_attempts)
+
     async def finish(self, *, close: bool) -> None:
         """Seal what is left and end the trail for now (`stop`), or for good (`close`).
 
@@ -237,6 +270,8 @@ class Sealer:
         self._reset(after)
         self._last_cut = time.monotonic()
         self._on_sealed(batch)
+        for listener in tuple(self._spool.listeners):
+            listener(Sealed(batch.seal, batch.data, head.frontier))
 
     def _seal(
         self, head: Head, pending: Pending, reason: ManifestReason, waiting: SpoolState, *, unclean: bool | UnsetType
@@ -271,54 +306,17 @@ class Sealer:
             agent=self._agent_state(),
             unclean=unclean,
         )
-        return self._sealed(manifest, cut.frontier, origin, (self._key,), head.signing_key, cut.data, pending.total("bytes_lost"))
-
-    def _sealed(
-        self,
-        manifest: Manifest,
-        frontier: Frontier,
-        origin: Origin,
-        signers: Sequence[SigningKey],
-        signing_key: str,
-        data: bytes | None,
-        bytes_lost: int,
-    ) -> tuple[NewBatch, Head]:
-        seal, after = build_seal(manifest, frontier, str(origin), signers)
-        root = after.root()
-        batch = NewBatch(
-            origin=str(origin),
-            number=manifest.batch,
-            reason=manifest.reason,
-            sealed_at=manifest.sealed_at,
-            size=after.size,
-            root=root,
-            records=manifest.records.count,
-            raw_bytes=0 if manifest.data is None else manifest.data.raw_bytes,
-            bytes_lost=bytes_lost,
-            observed_min=None if manifest.window is None else manifest.window.observed_min,
-            seal_key=seal_key(origin, manifest.batch),
-            data_key=None if manifest.data is None else manifest.data.key,
-            seal=seal.raw,
-            data=data,
-        )
-        head = Head(
-            origin=str(origin),
-            signing_key=signing_key,
-            batch=manifest.batch,
-            size=after.size,
-            frontier=after.encode(),
-            root=root,
-            seal_sha256=seal.sha256,
-            reason=manifest.reason,
-            sealed_at=manifest.sealed_at,
-            totals=manifest.totals,
-        )
-        return batch, head
+        return sealed(manifest, cut.frontier, origin, (self._key,), head.signing_key, cut.data, pending.total("bytes_lost"))
 
     # ---- epochs ------------------------------------------------------------------------------------------------------
 
     async def _open_epoch(
-        self, continues: Continues | None, *, abandon: str | None = None, requeue: Sequence[tuple[BlockMeta, bytes]] = ()
+        self,
+        continues: Continues | None,
+        *,
+        give_up: Sequence[str] = (),
+        required: Sequence[str] = (),
+        first: tuple[BlockMeta, bytes] | None = None,
     ) -> None:
         now = self._clock.now()
         identity = self._identity
@@ -345,8 +343,8 @@ class Sealer:
             continues=continues,
         )
         signers = (key,) if self._enrolment is None else (key, self._enrolment)
-        batch, head = self._sealed(manifest, Frontier.empty(), origin, signers, key.encode(), None, 0)
-        await self._spool.open_epoch(batch, head, abandon=abandon, requeue=requeue)
+        batch, head = sealed(manifest, Frontier.empty(), origin, signers, key.encode(), None, 0)
+        await self._spool.open_epoch(batch, head, give_up=give_up, required=required, first=first)
         self._key = key
         self._reset(head)
         self._last_cut = time.monotonic()
@@ -366,8 +364,13 @@ class Sealer:
         async with self._lock:
             if origin in self.abandoned:
                 return
-            self.abandoned.add(origin)
-            requeue = [await asyncio.to_thread(unsealed, queued) for queued in await self._spool.unconfirmed(origin, required)]
+            unshipped = await self._spool.unshipped_origins()
+            later = unshipped[unshipped.index(origin) + 1 :] if origin in unshipped else []
+            # Epochs that began behind this one continue a head that will never be in the store. If no store has any of them
+            # they are given up as well, and the next one continues what the store does have.
+            together = origin != self.head.origin and not await self._spool.known_elsewhere(later)
+            given_up = [origin, *(later if together else ())]
+            self.abandoned.update(given_up)
             known = confirmed is not None and confirmed.origin == origin
             continues = Continues(
                 origin=origin,
@@ -375,10 +378,12 @@ class Sealer:
                 root=(confirmed.root if known and confirmed is not None else EMPTY_ROOT).hex(),
                 why=ContinuesWhy.FORK,
             )
-            if self.head.origin == origin:
-                await self._open_epoch(continues, abandon=origin, requeue=requeue)
-            else:  # An earlier epoch, still being shipped: its records go on in the present one.
-                await self._spool.requeue(origin, requeue)
+            if self.head.origin in given_up:
+                await self._open_epoch(continues, give_up=given_up, required=required)
+                await self._spool.requeue()
+            else:  # A later epoch is in a store already, and two cannot continue one: the records go on in it.
+                await self._spool.give_up(given_up, required)
+                await self._spool.requeue()
                 self._reset(self.head)
                 if self._ended is not None:
                     await self.begin()

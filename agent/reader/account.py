@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from ..trail.manifest import ManifestReason
-from ..trail.records import GapCause
+from ..trail.records import STATE_SOURCE, GapCause
 from .findings import Code
 
 if TYPE_CHECKING:
@@ -48,6 +48,8 @@ class Account:
         self.offsets: dict[str, int] = dict(carried or {})
         self._starts_known = carried is not None
         self._rolled_back: set[str] = set()
+        self._state_lost = False
+        self._moved: set[str] = set()
         self._last: Manifest | None = None
         self._totals_known = True
         self._totals = dict.fromkeys((*_SUMMED, "bytes_lost"), 0)
@@ -75,6 +77,8 @@ class Account:
         self._check_totals(manifest, report)
         # A file that was rolled back is read again as another file, from the newest byte that is still what it was.
         self._rolled_back.update(gap.source for gap in gaps if gap.cause is GapCause.ROLLED_BACK)
+        # With its state an agent loses positions and reads from others; its gap record, without bounds, covers what is between.
+        self._state_lost |= any(gap.cause is GapCause.STATE_LOST and gap.source == STATE_SOURCE for gap in gaps)
         for source in manifest.sources:
             self._check_offsets(source, gaps, report)
         self._last = manifest
@@ -131,6 +135,8 @@ class Account:
             return
         known_start = self._starts_known and source.id not in self._rolled_back
         expected = self.offsets.get(file_id, 0 if known_start else begin)
+        if self._state_lost and file_id not in self._moved:
+            expected = begin
         name = f"{source.id} ({source.path})" if source.path else source.id
         about = [gap for gap in gaps if gap.file_id == file_id or (gap.file_id is None and gap.source == source.id)]
         if end < begin or (begin < expected and all(gap.cause is not GapCause.ROLLED_BACK for gap in about)):
@@ -138,6 +144,7 @@ class Account:
         elif begin > expected and not any(_covers(gap, expected, begin) for gap in about):
             report(Code.BYTES_UNACCOUNTED, f"bytes {expected} to {begin} of {name} are neither in a batch nor stated as lost")
         self.offsets[file_id] = end
+        self._moved.add(file_id)
 
 
 def _covers(gap: GapRecord, begin: int, end: int) -> bool:

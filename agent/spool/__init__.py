@@ -5,10 +5,18 @@ single transactions, so a crash at any instruction leaves a state that a restart
 
     rows.py       the values it keeps
     connection.py how SQLite's file is opened, and what its errors mean
-    packing.py    how bodies lie in it: compressed where that pays
+    tables.py     how each value lies in its table, and whether it is what was written (stamps.py, packing.py)
     ballast.py    room for the moment when the disk is full
+    inspection.py whether a spool is what an agent left there; what is not goes through
+    remains.py    what can still be read of it,
+    chain.py      what becomes of its batches,
+    salvage.py    a new spool with what is sound, and
+    aside.py      a place for the damaged one
     database.py   the transactions themselves: synchronous, one thread, no policy
+    thread.py     the one thread that calls it, and what only reads
     queue.py      the asynchronous side: group commit, the bound, waiting (what the rest of the agent uses)
+    unsealing.py  a batch back to a block
+    upgrade.py    a spool of an older format
     lock.py       one agent per state directory
 """
 
@@ -17,6 +25,6 @@ from __future__ import annotations
 from .database import Database
 from .lock import StateLock
 from .queue import Spool
-from .rows import Block, BlockMeta, Confirmed, Head, NewBatch, QueuedBatch
+from .rows import Block, BlockMeta, Confirmed, Head, NewBatch, QueuedBatch, StateLoss
 
-__all__ = ["Block", "BlockMeta", "Confirmed", "Database", "Head", "NewBatch", "QueuedBatch", "Spool", "StateLock"]
+__all__ = ["Block", "BlockMeta", "Confirmed", "Database", "Head", "NewBatch", "QueuedBatch", "Spool", "StateLock", "StateLoss"]

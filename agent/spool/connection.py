@@ -7,17 +7,21 @@ shared-memory file, and a second process fails at once); WAL with synchronous=FU
 
 from __future__ import annotations
 
+import errno
 import os
 import sqlite3
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
-from ..errors import DurabilityError, IntegrityError, SpoolFullError, StateError
+from ..errors import DamagedStateError, DurabilityError, SpoolFullError, StateError
+from . import tables
+from .upgrade import upgrade
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 DATABASE_FILE = "spool.db"
-FORMAT = 1
+FORMAT = 2
+"""The tables of format 1 were the same, without stamps; such a spool is brought up to date when it is opened."""
 PAGE_BYTES = 16 << 10
 CHECKPOINT_BYTES = 16 << 20
 """How long the write-ahead log grows before it is emptied; the ballast (queue.py) must be larger."""
@@ -30,16 +34,23 @@ CREATE TABLE receipts (batch INTEGER, store TEXT, at TEXT NOT NULL, PRIMARY KEY 
 """
 
 
+_FULL: Final = (errno.ENOSPC, errno.EDQUOT)
+_PROBE_FILE: Final = "probe"
+_PROBE_BYTES: Final = 64 << 10
+
+
 def connect(path: Path) -> sqlite3.Connection:
-    """Open or create a spool file.
+    """Open or create a spool file that `inspect` has found sound.
 
     Raises:
-        StateError: The file is of another format.
-        sqlite3.DatabaseError: SQLite cannot read it.
-        OSError: It cannot be created.
+        StateError: It cannot be created or written.
+        sqlite3.Error: SQLite cannot read it.
     """
-    # Created with the right mode before SQLite creates it with the umask's.
-    os.close(os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600))
+    try:
+        # Created with the right mode before SQLite creates it with the umask's.
+        os.close(os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600))
+    except OSError as error:
+        raise refusal(path, error) from error
     db = sqlite3.connect(path, isolation_level=None, cached_statements=64)
     try:
         _prepare(db, path)
@@ -49,8 +60,16 @@ def connect(path: Path) -> sqlite3.Connection:
     return db
 
 
+def refusal(path: Path, error: OSError) -> Exception:
+    """Turn the system's refusal to open a file of the state into the error that says what to do."""
+    if error.errno == errno.EIO:
+        return DurabilityError(f"the disk does not answer: {path}: {error.strerror}")
+    message = f"cannot open {path}: {error.strerror or error}"
+    return StateError(message, hint="Give the state directory to the agent's user, on a disk that works, can be written and has room.")
+
+
 def _prepare(db: sqlite3.Connection, path: Path) -> None:
-    """Set the pragmas, make the tables of a new file, and refuse a file of another format."""
+    """Set the pragmas, make the tables of a new file, and bring one of an older format up to date."""
     for pragma in (
         f"page_size={PAGE_BYTES}",
         "locking_mode=EXCLUSIVE",
@@ -65,24 +84,56 @@ def _prepare(db: sqlite3.Connection, path: Path) -> None:
     ):
         db.execute(f"PRAGMA {pragma}").fetchall()
     version = db.execute("PRAGMA user_version").fetchone()[0]
+    if version == FORMAT:
+        return
+    db.execute("BEGIN IMMEDIATE")
     if version == 0:
-        db.executescript(f"BEGIN IMMEDIATE;{_SCHEMA}PRAGMA user_version={FORMAT};COMMIT;")
-        # A new file name must survive a power cut as well as the file's bytes do.
-        folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
-    elif version != FORMAT:
-        message = f"the spool {path} has format {version}; this version reads format {FORMAT}"
-        raise StateError(message, hint="Use the version that wrote it to drain it, then start with an empty state directory.")
+        for statement in _SCHEMA.split(";"):
+            db.execute(statement)
+    else:
+        upgrade(db)
+    tables.put_meta(db, "format", FORMAT)
+    db.execute(f"PRAGMA user_version={FORMAT}")
+    db.execute("COMMIT")
+    # A new file name must survive a power cut as well as the file's bytes do.
+    sync_folder(path.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Make the names in a folder durable."""
+    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
 
 
 def translated(error: sqlite3.Error, path: Path) -> Exception:
     """Turn SQLite's error into one of ours, by what has to be done about it."""
-    code = getattr(error, "sqlite_errorcode", 0) & 0xFF
-    if code == sqlite3.SQLITE_FULL:
+    extended = getattr(error, "sqlite_errorcode", None) or 0
+    code = extended & 0xFF
+    # SQLite knows a full disk by ENOSPC only; a quota comes as a failed write, which another write has to explain. Both
+    # are rolled back before anything was acknowledged. A failed fsync is never asked twice.
+    if code == sqlite3.SQLITE_FULL or (extended == sqlite3.SQLITE_IOERR_WRITE and _is_full(path.parent)):
         return SpoolFullError(f"the disk or the spool {path} is full: {error}")
-    if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
-        return IntegrityError(f"the spool {path} is damaged: {error}")
-    return DurabilityError(f"the spool {path} could not be written: {error}")
+    if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB) or extended == sqlite3.SQLITE_IOERR_SHORT_READ:
+        return DamagedStateError(f"the spool {path} is damaged: {error}")
+    if code in (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM, sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+        return StateError(f"cannot open the spool {path}: {error}", hint="Give the state directory to one agent, and to its user.")
+    done = "read" if extended == sqlite3.SQLITE_IOERR_READ else "written"
+    return DurabilityError(f"the spool {path} could not be {done}: {error}")
+
+
+def _is_full(folder: Path) -> bool:
+    """Ask the disk for a little room, and say whether it refuses for want of it."""
+    path = folder / _PROBE_FILE
+    try:
+        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        try:
+            os.pwrite(fd, bytes(_PROBE_BYTES), 0)
+        finally:
+            os.close(fd)
+            path.unlink(missing_ok=True)
+    except OSError as error:
+        return error.errno in _FULL
+    return False

@@ -5,7 +5,8 @@ Invariants:
       returns, its effect survives a power cut; when it raises, or the process dies in it, nothing of it happened.
     - `blocks` holds record bodies that are in no batch yet, in the order of `id`; `batches` holds sealed bytes exactly
       as they will be stored. A body is in one of the two, never in both and never in neither.
-    - A block's SHA-256 is checked whenever it is read back: a rotten page is found before it is sealed.
+    - Every row is checked whenever it is read back (tables.py): what rotted on the disk is found before it is sealed, sent to
+      a store or taken for a position in a source.
 
 No policy lives here: bounds, retries and waiting are queue.py's; how the file is opened is connection.py's.
 """
@@ -13,36 +14,24 @@ No policy lives here: bounds, retries and waiting are queue.py's; how the file i
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import sqlite3
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import msgspec
-
-from ..errors import IntegrityError, StateError
-from ..intake import Cursor
+from . import tables
 from .connection import DATABASE_FILE, connect, translated
-from .packing import intact, packed, unpacked
-from .rows import BatchMeta, Block, BlockMeta, Confirmed, Head, NewBatch, QueuedBatch, block_of
+from .inspection import inspect, problems
+from .rows import Confirmed, block_of
+from .tables import CONFIRMED, GIVING_UP, ROW_OVERHEAD_BYTES
+from .unsealing import unsealed
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
     from pathlib import Path
 
-    from ..intake import Append
-
-ROW_OVERHEAD_BYTES = 512
-"""What a row costs beside its blobs, for the bound (rounded up)."""
+    from ..intake import Append, Cursor
+    from .rows import Block, BlockMeta, Head, NewBatch, QueuedBatch, StateLoss
 
 _BEFORE_ALL_BLOCKS = -(2**62)
-
-
-_encode = msgspec.json.Encoder().encode
-_decode_block_meta = msgspec.json.Decoder(BlockMeta).decode
-_decode_batch_meta = msgspec.json.Decoder(BatchMeta).decode
-_decode_cursor = msgspec.json.Decoder(Cursor).decode
-_decode_head = msgspec.json.Decoder(Head).decode
-_decode_confirmed = msgspec.json.Decoder(Confirmed).decode
 
 
 class Database:
@@ -52,18 +41,16 @@ class Database:
         """Open or create the spool in a state directory whose lock the caller holds.
 
         Raises:
-            StateError: The file is of another format, or SQLite cannot read it.
+            StateError: The file may not be written, or is of a newer format.
+            DamagedStateError: It is not what an agent left there; nothing was changed (salvage.py is for that).
+            DurabilityError: The disk does not answer.
         """
         self.path = state / DATABASE_FILE
+        inspect(state)
         try:
             self._db = connect(self.path)
-        except sqlite3.DatabaseError as error:
-            message = f"cannot open the spool {self.path}: {error}"
-            hint = "Keep the state directory as evidence, and start with an empty one; the store shows where the old trail ended."
-            raise StateError(message, hint=hint) from error
-        except OSError as error:
-            message = f"cannot open the spool {self.path}: {error.strerror or error}"
-            raise StateError(message, hint="Give the state directory to the agent's user, on a disk that works and has room.") from error
+        except sqlite3.Error as error:
+            raise translated(error, self.path) from error
 
     def close(self) -> None:
         """Checkpoint the write-ahead log and close the file."""
@@ -92,33 +79,48 @@ class Database:
 
     # ---- reading -------------------------------------------------------------------------------------------------
 
-    def _meta(self, key: str) -> bytes | None:
-        row = self._db.execute("SELECT value FROM meta WHERE key = ?", (key,)).fetchone()
-        return None if row is None else bytes(row[0])
-
     def head(self) -> Head | None:
-        """Return the trail's head, or None in a new state directory."""
-        raw = self._meta("head")
-        return None if raw is None else _decode_head(raw)
+        """Return the trail's head, or None in a new or salvaged spool."""
+        head: Head | None = tables.get_meta(self._db, "head")
+        return head
+
+    def lost(self) -> StateLoss | None:
+        """Return what was lost with the spool before this one, until an epoch has begun that says so."""
+        loss: StateLoss | None = tables.get_meta(self._db, "lost")
+        return loss
+
+    def epochs(self) -> int:
+        """Count the epochs that were begun in this state directory."""
+        return int(tables.get_meta(self._db, "epochs") or 0)
+
+    def given_up(self) -> list[str]:
+        """Return the origins whose batches are on their way back to blocks; see `requeue_last`."""
+        return [tables.get_meta(self._db, key) for (key,) in self._db.execute("SELECT key FROM meta") if key.startswith(GIVING_UP)]
 
     def confirmed(self, store: str) -> Confirmed | None:
         """Return the newest batch that a store has confirmed."""
-        raw = self._meta(f"confirmed:{store}")
-        return None if raw is None else _decode_confirmed(raw)
+        confirmed: Confirmed | None = tables.get_meta(self._db, CONFIRMED + store)
+        return confirmed
+
+    def known_elsewhere(self, origins: Iterable[str]) -> bool:
+        """Say whether any store has confirmed a batch of one of these trails."""
+        names = set(origins)
+        keys = [key for (key,) in self._db.execute("SELECT key FROM meta") if key.startswith(CONFIRMED)]
+        return any(tables.get_meta(self._db, key).origin in names for key in keys)
 
     def cursors(self) -> list[Cursor]:
         """Return every cursor, finished ones included."""
-        return [_decode_cursor(row[0]) for row in self._db.execute("SELECT cursor FROM cursors")]
+        return [tables.read_cursor(row) for row in self._db.execute("SELECT source, file_id, cursor FROM cursors")]
 
     def held(self) -> tuple[int, int]:
         """Count what the spool holds: (bytes as the bound counts them, records)."""
         held_bytes = held_records = 0
         for meta, size in self._db.execute("SELECT meta, length(bodies) FROM blocks"):
             held_bytes += size + ROW_OVERHEAD_BYTES
-            held_records += _decode_block_meta(meta).records
+            held_records += tables.read_block_meta(meta).records
         for meta, size in self._db.execute("SELECT meta, length(seal) + coalesce(length(data), 0) FROM batches"):
             held_bytes += size + ROW_OVERHEAD_BYTES
-            held_records += _decode_batch_meta(meta).records
+            held_records += tables.read_batch_meta(meta).records
         return held_bytes, held_records
 
     def oldest_observed(self, after_block: int | None = None) -> str | None:
@@ -128,12 +130,12 @@ class Database:
             after_block: Leave blocks up to this id out of account (the batch that is being cut).
         """
         for (raw,) in self._db.execute("SELECT meta FROM batches ORDER BY id"):
-            batch = _decode_batch_meta(raw)
+            batch = tables.read_batch_meta(raw)
             if batch.records:
                 return batch.observed_min
         first = _BEFORE_ALL_BLOCKS if after_block is None else after_block
         for (raw,) in self._db.execute("SELECT meta FROM blocks WHERE id > ? ORDER BY id", (first,)):
-            block = _decode_block_meta(raw)
+            block = tables.read_block_meta(raw)
             if block.records:
                 return block.observed_min
         return None
@@ -142,16 +144,13 @@ class Database:
         """Read the blocks behind `last_id` in order, at least one if there is any, up to about `limit_bytes`.
 
         Raises:
-            IntegrityError: A block's bytes are not the ones that were spooled.
+            DamagedStateError: A block's bytes are not the ones that were spooled.
         """
         found: list[Block] = []
         size = 0
         query = "SELECT id, meta, sha256, bodies FROM blocks WHERE id > ? ORDER BY id"
-        for block_id, meta, digest, bodies in self._db.execute(query, (_BEFORE_ALL_BLOCKS if last_id is None else last_id,)):
-            if not intact(bodies, digest):
-                message = f"block {block_id} of the spool {self.path} is not what was written: its SHA-256 differs"
-                raise IntegrityError(message, hint="The disk or the memory is failing. Keep the state directory as evidence.")
-            block = Block(block_id, _decode_block_meta(meta), unpacked(bodies), len(bodies) + ROW_OVERHEAD_BYTES)
+        for row in self._db.execute(query, (_BEFORE_ALL_BLOCKS if last_id is None else last_id,)):
+            block = tables.read_block(row)
             found.append(block)
             size += len(block.bodies)
             if size >= limit_bytes:
@@ -159,9 +158,13 @@ class Database:
         return found
 
     def next_batch(self, after_id: int) -> QueuedBatch | None:
-        """Return the first sealed batch behind `after_id`, or None."""
+        """Return the first sealed batch behind `after_id`, or None.
+
+        Raises:
+            DamagedStateError: Its bytes are not the ones that were sealed.
+        """
         row = self._db.execute("SELECT id, meta, seal, data FROM batches WHERE id > ? ORDER BY id LIMIT 1", (after_id,)).fetchone()
-        return None if row is None else _queued(row)
+        return None if row is None else tables.read_batch(row)
 
     def last_receipted(self, store: str) -> int:
         """Return the id of the newest batch still held that a store has confirmed, 0 if none."""
@@ -178,8 +181,8 @@ class Database:
         """Make appends durable in one transaction: bodies, progress and cursors together (write order, step 1).
 
         Args:
-            appends: In order; neighbours are merged into blocks of at least `split_bytes`.
-            split_bytes: Where a block ends, in bytes.
+            appends: What to add, in order.
+            split_bytes: Begin a new row once the bodies reach this size.
 
         Returns:
             The bytes that were added, as the bound counts them.
@@ -191,18 +194,15 @@ class Database:
             group.append(append)
             group_bytes += len(append.bodies)
             if group_bytes >= split_bytes:
-                rows.append(_row(*block_of(group)))
+                rows.append(tables.block_row(*block_of(group)))
                 group, group_bytes = [], 0
         if group:
-            rows.append(_row(*block_of(group)))
+            rows.append(tables.block_row(*block_of(group)))
         # Only the newest cursor of each file counts; older ones would be overwritten in the same transaction.
         newest = {(c.source, c.file_id): c for a in appends for c in a.cursors}
         with self._transaction() as db:
             db.executemany("INSERT INTO blocks (meta, sha256, bodies) VALUES (?, ?, ?)", rows)
-            db.executemany(
-                "INSERT OR REPLACE INTO cursors (source, file_id, cursor) VALUES (?, ?, ?)",
-                [(c.source, c.file_id, _encode(c)) for c in newest.values()],
-            )
+            tables.put_cursors(db, iter(newest.values()))
         return sum(len(row[2]) + ROW_OVERHEAD_BYTES for row in rows)
 
     def cut(self, batch: NewBatch, head: Head, through_block: int | None) -> tuple[int, int]:
@@ -222,9 +222,9 @@ class Database:
                 query = "SELECT coalesce(sum(length(bodies) + ?), 0) FROM blocks WHERE id <= ?"
                 freed = db.execute(query, (ROW_OVERHEAD_BYTES, through_block)).fetchone()[0]
                 db.execute("DELETE FROM blocks WHERE id <= ?", (through_block,))
-            self._insert_batch(db, batch)
-            self._put_meta(db, "head", _encode(head))
-        return freed, _batch_bytes(batch)
+            tables.insert_batch(db, batch)
+            tables.put_meta(db, "head", head)
+        return freed, tables.batch_bytes(batch)
 
     def receipt(self, batch_id: int, batch: NewBatch, store: str, at: str, required: Iterable[str], optional: Iterable[str]) -> int:
         """Record a store's receipt and let the batch go when every store that must have it has it (step 5).
@@ -243,14 +243,14 @@ class Database:
         with self._transaction() as db:
             if db.execute("SELECT 1 FROM batches WHERE id = ?", (batch_id,)).fetchone() is None:
                 return 0  # Given up after a fork while the store was writing it: its records are in a new epoch already.
-            db.execute("INSERT OR REPLACE INTO receipts (batch, store, at) VALUES (?, ?, ?)", (batch_id, store, at))
+            tables.put_receipt(db, batch_id, store, at)
             done = Confirmed(origin=batch.origin, number=batch.number, size=batch.size, root=batch.root, sealed_at=batch.sealed_at, at=at)
-            self._put_meta(db, f"confirmed:{store}", _encode(done))
+            tables.put_meta(db, CONFIRMED + store, done)
             have = {row[0] for row in db.execute("SELECT store FROM receipts WHERE batch = ?", (batch_id,))}
             if not have.issuperset((*required, *optional)):
                 return 0
-            self._drop_batch(db, batch_id)
-        return _batch_bytes(batch)
+            tables.drop_batch(db, batch_id)
+        return tables.batch_bytes(batch)
 
     def release(self, batch_id: int, required: Iterable[str]) -> int:
         """Let a batch go that optional stores have not confirmed; the caller says so to the operator.
@@ -263,8 +263,8 @@ class Database:
             row = db.execute("SELECT id, meta, seal, data FROM batches WHERE id = ?", (batch_id,)).fetchone()
             if row is None or not have.issuperset(required):
                 return 0
-            self._drop_batch(db, batch_id)
-        return _batch_bytes(_queued(row).batch)
+            tables.drop_batch(db, batch_id)
+        return tables.batch_bytes(tables.read_batch(row).batch)
 
     def settle(self, stores: Iterable[str]) -> None:
         """Let every batch go that all of these stores have confirmed: another store that was waited for may be gone."""
@@ -274,45 +274,83 @@ class Database:
             have.setdefault(batch_id, set()).add(store)
         with self._transaction() as db:
             for batch_id in (one for one, confirmed in have.items() if confirmed >= needed):
-                self._drop_batch(db, batch_id)
+                tables.drop_batch(db, batch_id)
 
-    def unconfirmed(self, origin: str, required: Iterable[str]) -> list[QueuedBatch]:
-        """Return the batches of one trail that no required store has confirmed, in order."""
-        confirmed = {row[0] for store in required for row in self._db.execute("SELECT batch FROM receipts WHERE store = ?", (store,))}
-        rows = self._db.execute("SELECT id, meta, seal, data FROM batches ORDER BY id")
-        queued = (_queued(row) for row in rows)
-        return [q for q in queued if q.batch.origin == origin and q.id not in confirmed]
+    def unshipped_origins(self) -> list[str]:
+        """Return the trails that have batches here, the oldest first."""
+        rows = self._db.execute("SELECT meta FROM batches ORDER BY id")
+        return list(dict.fromkeys(tables.read_batch_meta(row[0]).origin for row in rows))
+
+    # ---- epochs --------------------------------------------------------------------------------------------------
 
     def open_epoch(
-        self, batch: NewBatch, head: Head, *, abandon: str | None = None, requeue: Sequence[tuple[BlockMeta, bytes]] = ()
+        self,
+        batch: NewBatch,
+        head: Head,
+        *,
+        give_up: Sequence[str] = (),
+        required: Iterable[str] = (),
+        first: tuple[BlockMeta, bytes] | None = None,
     ) -> None:
-        """Begin a new trail with its batch 0; after a fork, give up what was sealed under the old name.
+        """Begin a new trail with its batch 0; what a salvaged spool says of the one before it is thereby said.
 
         Args:
             batch: Batch 0 of the new epoch, already sealed.
             head: The head after it.
-            abandon: The origin whose unsent batches leave the queue (fork); None keeps everything that is queued.
-            requeue: Blocks rebuilt from those batches; they go before every waiting block, in the given order.
+            give_up: Origins whose batches become blocks again (fork); see `give_up`.
+            required: The stores whose receipt counts as confirmation.
+            first: A block that goes before every waiting one, such as the statement of a loss.
         """
         with self._transaction() as db:
-            if abandon is not None:
-                self._abandon(db, abandon, requeue)
-            self._insert_batch(db, batch)
-            self._put_meta(db, "head", _encode(head))
+            self._give_up(db, give_up, required)
+            if first is not None:
+                tables.insert_block(db, tables.first_block_id(db), *first)
+            tables.insert_batch(db, batch)
+            tables.put_meta(db, "head", head)
+            tables.put_meta(db, "epochs", self.epochs() + 1)
+            db.execute("DELETE FROM meta WHERE key = 'lost'")
 
-    def requeue(self, abandon: str, requeue: Sequence[tuple[BlockMeta, bytes]]) -> None:
-        """Give up an earlier epoch's batches and put the blocks rebuilt from them before every waiting block."""
+    def give_up(self, origins: Sequence[str], required: Iterable[str]) -> None:
+        """Give up trails in favour of blocks rebuilt from what no required store has confirmed; `requeue_last` does that."""
         with self._transaction() as db:
-            self._abandon(db, abandon, requeue)
+            self._give_up(db, origins, required)
 
-    def _abandon(self, db: sqlite3.Connection, origin: str, requeue: Sequence[tuple[BlockMeta, bytes]]) -> None:
-        rows = db.execute("SELECT id, meta FROM batches").fetchall()
-        for batch_id in (row[0] for row in rows if _decode_batch_meta(row[1]).origin == origin):
-            self._drop_batch(db, batch_id)
-        first = db.execute("SELECT coalesce(min(id), 1) FROM blocks").fetchone()[0]
-        for position, (meta, bodies) in enumerate(requeue):
-            values = (first - len(requeue) + position, *_row(meta, bodies))
-            db.execute("INSERT INTO blocks (id, meta, sha256, bodies) VALUES (?, ?, ?, ?)", values)
+    def _give_up(self, db: sqlite3.Connection, origins: Sequence[str], required: Iterable[str]) -> None:
+        confirmed = {row[0] for store in required for row in db.execute("SELECT batch FROM receipts WHERE store = ?", (store,))}
+        for origin in origins:
+            tables.put_meta(db, GIVING_UP + origin, origin)
+        for batch_id, origin in self._batches_by_origin(db):
+            if origin in origins and batch_id in confirmed:
+                tables.drop_batch(db, batch_id)
+
+    def requeue_last(self) -> bool:
+        """Turn the newest batch of the trails that were given up into a block before all others, in one transaction.
+
+        From the newest to the oldest, each goes before the last one, so their order is kept; whoever is killed in between
+        goes on at the next start, because the trails' names stay noted until the last batch is done. Nothing may be cut
+        meanwhile.
+
+        Returns:
+            Whether there was one; False ends it.
+        """
+        with self._transaction() as db:
+            given_up = set(self.given_up())
+            batch_id = next((one for one, origin in self._batches_by_origin(db) if origin in given_up), None)
+            if batch_id is None:
+                db.execute("DELETE FROM meta WHERE substr(key, 1, ?) = ?", (len(GIVING_UP), GIVING_UP))
+                return False
+            row = db.execute("SELECT id, meta, seal, data FROM batches WHERE id = ?", (batch_id,)).fetchone()
+            meta, bodies = unsealed(tables.read_batch(row).batch)
+            if bodies or meta.progress:
+                tables.insert_block(db, tables.first_block_id(db), meta, bodies)
+            tables.drop_batch(db, batch_id)
+        return True
+
+    def _batches_by_origin(self, db: sqlite3.Connection) -> list[tuple[int, str]]:
+        """Return (id, origin) of every batch, the newest first."""
+        return [(row[0], tables.read_batch_meta(row[1]).origin) for row in db.execute("SELECT id, meta FROM batches ORDER BY id DESC")]
+
+    # ---- upkeep --------------------------------------------------------------------------------------------------
 
     def forget_finished(self, keep: int = 1024) -> None:
         """Drop cursors of finished files once there are more than `keep` of them (oldest file_id first)."""
@@ -335,35 +373,5 @@ class Database:
                 self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
 
     def problems(self) -> list[str]:
-        """Check the file's structure and every block's SHA-256; an empty list means sound."""
-        found = [row[0] for row in self._db.execute("PRAGMA quick_check") if row[0] != "ok"]
-        for block_id, digest, bodies in self._db.execute("SELECT id, sha256, bodies FROM blocks ORDER BY id"):
-            if not intact(bodies, digest):
-                found.append(f"block {block_id}: SHA-256 differs from what was written")
-        return found
-
-    def _insert_batch(self, db: sqlite3.Connection, batch: NewBatch) -> None:
-        fields = {name: getattr(batch, name) for name in BatchMeta.__struct_fields__}
-        db.execute("INSERT INTO batches (meta, seal, data) VALUES (?, ?, ?)", (_encode(BatchMeta(**fields)), batch.seal, batch.data))
-
-    def _drop_batch(self, db: sqlite3.Connection, batch_id: int) -> None:
-        db.execute("DELETE FROM batches WHERE id = ?", (batch_id,))
-        db.execute("DELETE FROM receipts WHERE batch = ?", (batch_id,))
-
-    def _put_meta(self, db: sqlite3.Connection, key: str, value: bytes) -> None:
-        db.execute("INSERT OR REPLACE INTO meta (key, value) VALUES (?, ?)", (key, value))
-
-
-def _row(meta: BlockMeta, bodies: bytes) -> tuple[bytes, bytes, bytes]:
-    stored = packed(bodies)
-    return _encode(meta), hashlib.sha256(stored).digest(), stored
-
-
-def _queued(row: Any) -> QueuedBatch:
-    meta = _decode_batch_meta(row[1])
-    fields = {name: getattr(meta, name) for name in BatchMeta.__struct_fields__}
-    return QueuedBatch(row[0], NewBatch(**fields, seal=row[2], data=row[3]))
-
-
-def _batch_bytes(batch: NewBatch) -> int:
-    return len(batch.seal) + len(batch.data or b"") + ROW_OVERHEAD_BYTES
+        """Check the file's structure and every row; an empty list means sound."""
+        return problems(self._db, deep=True)

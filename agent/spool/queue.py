@@ -1,7 +1,7 @@
 """The asynchronous side of the spool: group commit, the bound, and waiting.
 
 Invariants:
-    - One worker thread owns the database, so transactions happen in the order in which they were asked for.
+    - Transactions happen in the order in which they were asked for (thread.py).
     - What `submit` accepted is committed in that order, or the process ends (`DurabilityError`); a full disk is retried
       for ever, with nothing acknowledged meanwhile.
     - Commits group by bytes when busy and go out at once when idle; appends without records wait up to a second for
@@ -15,23 +15,23 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import sqlite3
 import time
 from collections import deque
-from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Final, TypeVar
 
-from ..errors import DurabilityError, SpoolFullError, TrailsealError
+from ..errors import SpoolFullError, TrailsealError
+from .aside import note_trail
 from .ballast import BALLAST_BYTES, Ballast
-from .connection import translated
-from .database import ROW_OVERHEAD_BYTES, Database
+from .database import Database
+from .tables import ROW_OVERHEAD_BYTES
+from .thread import DatabaseThread
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
     from pathlib import Path
 
-    from ..intake import Append, Cursor
-    from .rows import Block, BlockMeta, Confirmed, Head, NewBatch, QueuedBatch
+    from ..intake import Append, Cursor, SealListeners
+    from .rows import BlockMeta, Head, NewBatch, QueuedBatch, StateLoss
 
 T = TypeVar("T")
 
@@ -48,7 +48,7 @@ RESERVE: Final = 16
 """One part in this many of the bound is kept free of appends: room for gap records and for the batch being cut."""
 
 
-class Spool:
+class Spool(DatabaseThread):
     """Be the intake of the sources, and the queue of the sealer and the shipper."""
 
     def __init__(
@@ -67,12 +67,10 @@ class Spool:
             on_commit: Called after each commit with its duration in seconds and the appends it made durable.
             on_full: Called with the reason when appends begin to wait for room, and with None when there is room again.
         """
-        self._state = state
+        super().__init__(state)
         self.max_bytes = max_bytes
         self._on_commit = on_commit
         self._on_full = on_full
-        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="spool")
-        self._db: Database | None = None
         self._cursors: list[Cursor] = []
         self._pending: deque[tuple[Append, asyncio.Future[None]]] = deque()
         self._newest: asyncio.Future[None] | None = None
@@ -95,44 +93,52 @@ class Spool:
         self.appended_bytes = 0
         """Bytes of bodies committed since the start; only ever grows."""
         self.waiting_batches = 0
+        self.freeing_attempts = 0
+        """How often a cut or a receipt was tried; only ever grows."""
+        self._attempts = 0
         self.head: Head | None = None
+        self.lost: StateLoss | None = None
+        """What was lost with the spool before this one, until an epoch has begun that says so."""
+        self.given_up: list[str] = []
+        """Trails whose batches were on their way back to blocks when the spool was opened."""
+        self.listeners: SealListeners = set()
+        """Told by the sealer of each durable cut; empty while nobody waits for one."""
 
     # ---- life ----------------------------------------------------------------------------------------------------
 
     async def open(self) -> None:
         """Open the database and take stock.
 
+        A damaged spool is set aside and salvaged first (salvage.py); `lost` says so then.
+
         Raises:
             StateError: The spool cannot be used.
+            SpoolFullError: The disk has no room for what can be salvaged.
+            DurabilityError: The disk does not answer.
         """
-        self._db = await self._run(lambda: Database(self._state))
+        await self.open_database()
         self.held_bytes, self.held_records = await self.read(Database.held)
         self.head = await self.read(Database.head)
-        self._cursors = [c for c in await self.read(Database.cursors) if not c.finished]
+        self.lost = await self.read(Database.lost)
+        self.given_up = await self.read(Database.given_up)
+        await self.recall()
         self.waiting_batches = await self.read(Database.waiting)
         await self.read(Database.forget_finished)
         await self._run(self._ballast.place)
 
-    async def close(self) -> None:
-        """Close the database; what was accepted must have been flushed before."""
-        if self._db is not None:
-            await self.read(Database.close)
-            self._db = None
-        self._thread.shutdown(wait=True)
+    async def recall(self) -> None:
+        """Look up the cursors anew, for sources that begin where others have just stopped."""
+        self._cursors = [c for c in await self.read(Database.cursors) if not c.finished]
 
-    async def _run(self, function: Callable[[], T]) -> T:
-        return await asyncio.get_running_loop().run_in_executor(self._thread, function)
+    async def resize(self, max_bytes: int) -> None:
+        """Change the bound; what is held above a smaller one stays."""
+        self.max_bytes = max_bytes
+        await self._make_room_known()
 
-    async def read(self, method: Callable[[Database], T]) -> T:
-        """Call a method of the database on its own thread."""
-        db = self._db
-        if db is None:
-            message = "the spool is not open"
-            raise DurabilityError(message)
-        try:
-            return await self._run(lambda: method(db))
-        except sqlite3.Error as error:
-            raise translated(error, db.path) from error
+    @property
+    def work(self) -> tuple[bool, object]:
+        """Say whether something waits for its commit, and return what moves with every attempt, failed ones too."""
+        return self._newest is not None and not self._newest.done(), self._attempts
 
     # ---- intake (see agent/intake.py for the guarantees) ---------------------------------------------------------------
 
@@ -153,10 +159,11 @@ class Spool:
     async def submit(self, append: Append) -> Awaitable[None]:
         """Accept one append, waiting for room first; the awaitable resolves once it is durable.
 
-        Gap records are small and say what was lost, so they may use the reserve and do not wait for the bound.
+        Gap records are small and say what was lost, so they may use the reserve and do not wait for the bound; nor does an
+        append that calls itself small, without which no stream could begin or end while the spool is full.
         """
         size = len(append.bodies) + ROW_OVERHEAD_BYTES
-        only_states_loss = append.gaps == append.records > 0
+        only_states_loss = append.gaps == append.records > 0 or (append.small and not append.bodies)
         # Waiting for the bound means waiting for the shipper; progress without bodies costs next to nothing.
         if self._must_wait(size, bounded=not only_states_loss):
             async with self._room:
@@ -210,16 +217,11 @@ class Spool:
             await self._make_room_known()
 
     async def _wait_for_company(self) -> None:
-        if self._with_records or self._hurry or len(self._pending) >= COMPANY_COUNT:
-            return
-        deadline = time.monotonic() + COMPANY_SECONDS
-        while not (self._with_records or self._hurry or len(self._pending) >= COMPANY_COUNT):
-            self._work.clear()
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(max(0.0, deadline - time.monotonic())):
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(COMPANY_SECONDS):
+                while not (self._with_records or self._hurry or len(self._pending) >= COMPANY_COUNT):
+                    self._work.clear()
                     await self._work.wait()
-                continue
-            break
         self._work.set()
 
     def _take_group(self) -> tuple[list[tuple[Append, asyncio.Future[None]]], int]:
@@ -240,6 +242,7 @@ class Spool:
         while True:
             started = time.perf_counter()
             try:
+                self._attempts += 1
                 added = await self.read(lambda db: self._append(db, appends))
             except SpoolFullError as error:
                 # The cursors have not moved, so nothing is lost by waiting; shipping goes on and frees space.
@@ -288,26 +291,37 @@ class Spool:
 
     # ---- sealing and shipping --------------------------------------------------------------------------------------
 
-    async def blocks_after(self, last_id: int | None, limit_bytes: int) -> list[Block]:
-        """Read the next blocks to seal, in order."""
-        return await self.read(lambda db: db.blocks_after(last_id, limit_bytes))
-
     async def cut(self, batch: NewBatch, head: Head, through_block: int | None) -> None:
         """Make a sealed batch durable in place of its blocks."""
         freed, added = await self._freeing(lambda db: db.cut(batch, head, through_block))
         await self._sealed(head, added - freed)
 
     async def open_epoch(
-        self, batch: NewBatch, head: Head, *, abandon: str | None = None, requeue: Sequence[tuple[BlockMeta, bytes]] = ()
+        self,
+        batch: NewBatch,
+        head: Head,
+        *,
+        give_up: Sequence[str] = (),
+        required: Sequence[str] = (),
+        first: tuple[BlockMeta, bytes] | None = None,
     ) -> None:
-        """Make a new epoch durable; see Database.open_epoch."""
-        await self._freeing(lambda db: db.open_epoch(batch, head, abandon=abandon, requeue=requeue))
+        """Make a new epoch durable; see Database.open_epoch. With `give_up`, `requeue` has to follow."""
+        await self._freeing(lambda db: db.open_epoch(batch, head, give_up=give_up, required=required, first=first))
+        epochs = await self.read(Database.epochs)
+        await self._run(lambda: note_trail(self._state, head.origin, epochs))
+        self.lost = None
         self.held_bytes, self.held_records = await self.read(Database.held)
         await self._sealed(head, 0)
 
-    async def requeue(self, abandon: str, requeue: Sequence[tuple[BlockMeta, bytes]]) -> None:
-        """Give up an earlier epoch's batches in favour of blocks rebuilt from them; see Database.requeue."""
-        await self._freeing(lambda db: db.requeue(abandon, requeue))
+    async def give_up(self, origins: Sequence[str], required: Sequence[str]) -> None:
+        """Give up trails that are still being shipped; see Database.give_up. `requeue` has to follow."""
+        await self._freeing(lambda db: db.give_up(origins, required))
+
+    async def requeue(self) -> None:
+        """Turn the batches of the trails that were given up back into blocks, one at a time; see Database.requeue_last."""
+        while await self._freeing(Database.requeue_last):
+            pass
+        self.given_up = []
         self.held_bytes, self.held_records = await self.read(Database.held)
         self.waiting_batches = await self.read(Database.waiting)
 
@@ -318,26 +332,6 @@ class Spool:
         await self._make_room_known()
         async with self.queued:
             self.queued.notify_all()
-
-    async def next_batch(self, after_id: int) -> QueuedBatch | None:
-        """Return the first sealed batch behind `after_id`, or None."""
-        return await self.read(lambda db: db.next_batch(after_id))
-
-    async def last_receipted(self, store: str) -> int:
-        """Return the id of the newest held batch that a store has confirmed, 0 if none."""
-        return await self.read(lambda db: db.last_receipted(store))
-
-    async def confirmed(self, store: str) -> Confirmed | None:
-        """Return the newest batch that a store has confirmed."""
-        return await self.read(lambda db: db.confirmed(store))
-
-    async def unconfirmed(self, origin: str, required: Sequence[str]) -> list[QueuedBatch]:
-        """Return the batches of one trail that no required store has confirmed, in order."""
-        return await self.read(lambda db: db.unconfirmed(origin, required))
-
-    async def oldest_observed(self, after_block: int | None = None) -> str | None:
-        """Return when the oldest record still held was read; see Database.oldest_observed."""
-        return await self.read(lambda db: db.oldest_observed(after_block))
 
     async def receipt(self, queued: QueuedBatch, store: str, at: str, required: Sequence[str], optional: Sequence[str]) -> None:
         """Record a store's receipt; the batch leaves when every store that must have it has it."""
@@ -371,6 +365,7 @@ class Spool:
         attempt = 0
         while True:
             try:
+                self.freeing_attempts += 1
                 result = await self.read(lambda db: self._free(db, method))
             except SpoolFullError as error:
                 self._say_full(error.message)

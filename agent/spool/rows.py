@@ -87,6 +87,12 @@ class BatchMeta(msgspec.Struct, frozen=True, kw_only=True):
     data_key: str | None
 
 
+class BatchRow(BatchMeta, frozen=True, kw_only=True):
+    """Be what stands in a batch's row beside its bytes: the description, and the sum of those bytes (stamps.sum_of)."""
+
+    payload: bytes = b""
+
+
 class NewBatch(BatchMeta, frozen=True, kw_only=True):
     """Be a batch at the moment of its cut: the bytes to store under the keys that were computed once."""
 
@@ -110,6 +116,28 @@ class Confirmed(msgspec.Struct, frozen=True, kw_only=True):
     root: bytes
     sealed_at: str
     at: str
+
+
+class StateLoss(msgspec.Struct, frozen=True, kw_only=True):
+    """Be what a salvaged spool says of the one before it, until a new epoch has begun that says so in the trail.
+
+    Attributes:
+        why: What was wrong, one sentence.
+        at: When it was found, RFC 3339 UTC.
+        kept_in: The folder in the state directory that holds what was set aside.
+        saved: What was salvaged and what was not, one sentence.
+        origin: The trail of the old head; None if not even its name is known.
+        size: The newest size of that trail that a store has or will get.
+        root: The root there.
+    """
+
+    why: str
+    at: str
+    kept_in: str
+    saved: str
+    origin: str | None = None
+    size: int = 0
+    root: bytes = b""
 
 
 def block_of(appends: Sequence[Append]) -> tuple[BlockMeta, bytes]:
