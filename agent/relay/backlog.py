@@ -54,6 +54,7 @@ class Backlog:
         acknowledged: Stream offset before which nothing is needed any more.
         end: Stream offset after the last byte read or thrown away.
         ended: The stream's end was seen; `end` will not move again.
+        cut: The end is ours: somebody still held the pipe open.
         discarded_bytes: How many bytes were thrown away.
     """
 
@@ -67,6 +68,7 @@ class Backlog:
         self.acknowledged = 0
         self.end = 0
         self.ended = False
+        self.cut = False
         self.discarded_bytes = 0
         self._held_bytes = 0
         self._sent: deque[_Segment] = deque()
@@ -134,7 +136,7 @@ class Backlog:
             if not self.ended or self._end_framed:
                 return b""
             self._end_framed = True
-            return encode_end()
+            return encode_end(cut=self.cut)
         segment = self._queued.popleft()
         if segment.block is None:
             self._sent.append(segment)

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import socket
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from .wire import CONFIRMED, ENVIRONMENT_KEY, Data, End, Frame, FrameReader, Gap, Header, encode_number
+from .wire import CONFIRMED, ENVIRONMENT_KEY, HURRY, Data, End, Frame, FrameReader, Gap, Header, encode_number
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
 __all__ = ["Data", "End", "Frame", "Gap", "Header", "InheritedStream", "Link", "inherited_streams"]
 
@@ -29,11 +30,13 @@ class InheritedStream(NamedTuple):
         source: The source's id from the configuration.
         channel: ``stdin``, ``stdout`` or ``stderr``.
         fd: The inherited socket.
+        orders_fd: The inherited pipe for orders that must not queue behind data; None where there is none.
     """
 
     source: str
     channel: str
     fd: int
+    orders_fd: int | None = None
 
 
 def inherited_streams(environ: Mapping[str, str]) -> list[InheritedStream]:
@@ -44,8 +47,14 @@ def inherited_streams(environ: Mapping[str, str]) -> list[InheritedStream]:
 class Link:
     """Talk to the parent about one stream."""
 
-    def __init__(self, fd: int) -> None:
-        """Take over the inherited socket; call it while an event loop runs."""
+    def __init__(self, fd: int, orders_fd: int | None = None, hurry: Callable[[], None] = lambda: None) -> None:
+        """Take over the inherited socket; call it while an event loop runs.
+
+        Args:
+            fd: The socket.
+            orders_fd: The pipe for orders, taken over as well.
+            hurry: Called, once, when the parent orders not to wait for room any more.
+        """
         self._socket = socket.socket(fileno=fd)
         self._socket.setblocking(False)  # noqa: FBT003 - takes its argument by position only
         self._socket.set_inheritable(False)
@@ -53,6 +62,11 @@ class Link:
         self._reader = FrameReader()
         self._owed = b""
         self._first: list[Frame] = []
+        self._hurry = hurry
+        self._orders_fd = orders_fd
+        if orders_fd is not None:
+            os.set_inheritable(orders_fd, False)  # noqa: FBT003 - as above
+            self._loop.add_reader(orders_fd, self._take_order)
 
     async def header(self) -> Header | None:
         """Return the header, or None when the parent went away before it was complete."""
@@ -96,6 +110,20 @@ class Link:
         self._loop.remove_writer(self._socket)
         self._loop.remove_reader(self._socket)
         self._socket.close()
+        self._close_orders()
+
+    def _take_order(self) -> None:
+        assert self._orders_fd is not None  # noqa: S101 - it was readable
+        hurried = os.read(self._orders_fd, 1) == HURRY
+        self._close_orders()
+        if hurried:
+            self._hurry()
+
+    def _close_orders(self) -> None:
+        if self._orders_fd is not None:
+            self._loop.remove_reader(self._orders_fd)
+            os.close(self._orders_fd)
+            self._orders_fd = None
 
     def _take(self, limit_bytes: int) -> bytes | None:
         """Return what lies ready: None if nothing does, empty at the end."""

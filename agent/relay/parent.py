@@ -7,7 +7,9 @@ Invariants:
     - A service is started once a worker is at work, or five seconds have passed; if the first worker ends with exit
       code 2 (configuration) before that, the service is never started and 2 is the exit code.
     - The end: every pipe at its end (or held by a grandchild for `linger_seconds` after its command), then the worker
-      has `grace_seconds` to seal and ship, then SIGTERM, then SIGKILL. What it made durable stays in its state.
+      has `grace_seconds` to seal and ship, then SIGTERM, a second one, SIGKILL. What it made durable stays in its state.
+    - Nobody waits for room beyond the grace: shortly before it is over the worker is ordered to state what finds none, so a
+      service that `block` holds in a write can end. A service that just does not end is its manager's business.
 
 What the worker must do: ignore no stream before its end. SIGTERM asks it to stop its other sources; a stream goes on until
 END, because a service manager may send SIGTERM to parent, worker and service at once while the service still has lines to
@@ -32,8 +34,9 @@ from signal import SIGHUP, SIGKILL, SIGTERM
 from typing import TYPE_CHECKING, Final
 
 from ..trail.ulid import RANDOM_BYTES, new_ulid
-from .processes import FORWARDED, STOPPING, Signals, keep_standard_descriptors_taken, log, readable, reap, spawn, spawn_apart, tell
-from .settings import Feed, Limits
+from .command import LAST_CALL_BYTES, Command
+from .processes import FORWARDED, STOPPING, Signals, keep_standard_descriptors_taken, log, readable, reap, spawn_apart, tell
+from .settings import EXIT_RELOAD, Feed, Limits
 from .stream import Stream
 from .wire import ENVIRONMENT_KEY
 
@@ -41,21 +44,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
 _EXIT_CONFIGURATION: Final = 2
-_EXIT_NOT_EXECUTABLE: Final = 126
-_EXIT_NOT_FOUND: Final = 127
-_HURRY_SECONDS: Final = 2.0
-_LAST_CALL_BYTES: Final = 1 << 20
-
-
-class _Command:
-    """One command: its streams, and its process while it runs."""
-
-    def __init__(self, argv: tuple[str, ...], streams: list[Stream]) -> None:
-        self.argv = argv
-        self.streams = streams
-        self.pid: int | None = None
-        self.exit_code: int | None = None
-        self.ended_at = 0.0
+_HURRY_SECONDS: Final = 3.0
+_SECOND_TERM_SECONDS: Final = 0.5
+_STATE_SECONDS: Final = 5.0
+_LAST_WORDS_SECONDS: Final = 2.0
+_LOOK_SECONDS: Final = 0.05
 
 
 class _Parent:
@@ -66,14 +59,14 @@ class _Parent:
         self._limits = limits
         self._keep_running = keep_running
         self._streams: list[Stream] = []
-        self._commands: list[_Command] = []
+        self._commands: list[Command] = []
         self._stdin: Stream | None = None
         for feed in feeds:
             if feed.argv is None:
                 self._stdin = self._new_stream(feed.source, "stdin", 0)
             else:
                 streams = [self._new_stream(feed.source, channel, None) for channel in ("stdout", "stderr")]
-                self._commands.append(_Command(feed.argv, streams))
+                self._commands.append(Command(feed.argv, streams))
         self._signals = Signals()
         self._worker_pid: int | None = None
         self._worker_code: int | None = None
@@ -87,7 +80,10 @@ class _Parent:
         self._stop_signal: int | None = None
         self._stop_at = 0.0
         self._last_call_end: int | None = None
+        self._hurried = False
+        self._hurry_by: float | None = None
         self._drain_by: float | None = None
+        self._term_again_at: float | None = None
         self._kill_by: float | None = None
         self._drain_deaths = 0
         self._done = False
@@ -132,7 +128,7 @@ class _Parent:
             if stream.link is not None:
                 poller.register(stream.link, stream.interest())
                 act[stream.link.fileno()] = partial(self._serve, stream)
-        moments = [moment for moment in self._moments() if moment is not None]
+        moments = [moment for moment in self._moments(now) if moment is not None]
         timeout = max(0.0, min(moments) - now) * 1000 + 1 if moments else None
         for fd, _ in poller.poll(timeout):
             act[fd]()
@@ -146,22 +142,20 @@ class _Parent:
             self._worker_progress = True
         stream.send()
 
-    def _moments(self) -> list[float | None]:
+    def _moments(self, now: float) -> list[float | None]:
         """Return when, on the monotonic clock, something is due without any event."""
-        limits = self._limits
+        linger = self._limits.linger_seconds
         return [
             self._spawn_at,
             None if self._launched else self._launch_by,
+            self._hurry_at(),
             self._drain_by,
+            self._term_again_at,
             self._kill_by,
-            *(stream.patience_ends() for stream in self._streams),
-            *(
-                c.ended_at + limits.linger_seconds
-                for c in self._commands
-                if c.exit_code is not None and any(s.fd is not None for s in c.streams)
-            ),
-            # A standard input that must stop may only be waiting for room, or be at its end already.
-            time.monotonic() + 0.05 if self._last_call_end is not None else None,
+            *(stream.patience_ends(now) for stream in self._streams),
+            # A pipe that must be closed may only be waiting for room, or be at its end already.
+            *(now + _LOOK_SECONDS if command.overtime else command.ended_at + linger for command in self._commands if command.outlived),
+            now + _LOOK_SECONDS if self._last_call_end is not None else None,
         ]
 
     def _tick(self, now: float) -> None:
@@ -169,8 +163,10 @@ class _Parent:
             self._spawn_worker()
         if not self._launched and (now >= self._launch_by or any(stream.heard for stream in self._streams)):
             self._launch()
-        self._close_lingering(now)
+        for command in self._commands:
+            command.close_lingering(now, self._limits.linger_seconds)
         self._last_call(now)
+        self._hurry_when_due(now)
         ended = self._launched and all(stream.fd is None for stream in self._streams) and all(c.pid is None for c in self._commands)
         if ended and self._drain_by is None and (self._stop_signal is not None or not self._keep_running):
             self._begin_drain(now)
@@ -182,28 +178,32 @@ class _Parent:
     def _spawn_worker(self) -> None:
         self._spawn_at = None
         pairs = [socket.socketpair() for _ in self._streams]
+        orders = [os.pipe() for _ in self._streams]
+        passed = [(theirs.fileno(), reading) for (_, theirs), (reading, _) in zip(pairs, orders, strict=True)]
         told = [
-            {"source": stream.source, "channel": stream.channel, "fd": theirs.fileno()}
-            for stream, (_, theirs) in zip(self._streams, pairs, strict=True)
+            {"source": stream.source, "channel": stream.channel, "fd": fd, "orders_fd": orders_fd}
+            for stream, (fd, orders_fd) in zip(self._streams, passed, strict=True)
         ]
         environ = {**os.environ, ENVIRONMENT_KEY: json.dumps(told)}
         try:
-            self._worker_pid = spawn_apart(
-                self._worker_argv, environ, self._signals.inherited_mask, [theirs.fileno() for _, theirs in pairs]
-            )
+            self._worker_pid = spawn_apart(self._worker_argv, environ, self._signals.inherited_mask, [fd for both in passed for fd in both])
         except OSError as error:
             for ours, _ in pairs:
                 ours.close()
+            for _, writing in orders:
+                os.close(writing)
             log("error", "the worker could not be started", cause=str(error))
             self._schedule_worker()
             return
         finally:
             for _, theirs in pairs:
                 theirs.close()
+            for reading, _ in orders:
+                os.close(reading)
         self._worker_progress = False
         self._told_to_stop = False
-        for stream, (ours, _) in zip(self._streams, pairs, strict=True):
-            stream.attach(ours, self._respawns)
+        for stream, (ours, _), (_, writing) in zip(self._streams, pairs, orders, strict=True):
+            stream.attach(ours, writing, self._respawns)
 
     def _schedule_worker(self) -> None:
         self._respawns += 1
@@ -221,6 +221,10 @@ class _Parent:
         never_heard = not any(stream.heard for stream in self._streams)
         if code == _EXIT_CONFIGURATION and never_heard and not (self._launched and self._commands):
             self._result, self._done = code, True
+            return
+        if code == EXIT_RELOAD and self._drain_by is None:
+            log("info", "the worker ended for one with another configuration")
+            self._spawn_worker()
             return
         if self._drain_by is not None:
             # What is confirmed is durable; a worker with sources of its own ships the rest at its next start.
@@ -248,33 +252,7 @@ class _Parent:
                     stream.finish()
             return
         for command in self._commands:
-            self._start(command)
-
-    def _start(self, command: _Command) -> None:
-        pipes = [os.pipe() for _ in command.streams]
-        try:
-            command.pid = spawn(
-                command.argv,
-                os.environ,
-                self._signals.inherited_mask,
-                {number: theirs for number, (_, theirs) in enumerate(pipes, start=1)},
-            )
-        except OSError as error:
-            command.exit_code = _EXIT_NOT_FOUND if isinstance(error, FileNotFoundError) else _EXIT_NOT_EXECUTABLE
-            command.ended_at = time.monotonic()
-            log("error", "the command could not be started", command=command.argv[0], cause=str(error))
-        for stream, (ours, theirs) in zip(command.streams, pipes, strict=True):
-            stream.fd = ours
-            os.close(theirs)
-
-    def _close_lingering(self, now: float) -> None:
-        for command in self._commands:
-            if command.exit_code is None or now < command.ended_at + self._limits.linger_seconds:
-                continue
-            for stream in command.streams:
-                if stream.fd is not None:
-                    log("warning", "a pipe was closed that outlived its command", source=stream.source, channel=stream.channel)
-                    stream.finish()
+            command.start(self._signals.inherited_mask)
 
     def _last_call(self, now: float) -> None:
         """End a standard input that must stop, once what it held is read or the grace is over."""
@@ -282,10 +260,10 @@ class _Parent:
         if self._last_call_end is None or stream is None:
             return
         if stream.fd is not None:
-            read_enough = stream.backlog.end >= self._last_call_end
-            if not read_enough and now < self._stop_at + self._limits.grace_seconds and readable(stream.fd):
+            pending = readable(stream.fd)
+            if pending and stream.backlog.end < self._last_call_end and now < self._stop_at + self._limits.grace_seconds:
                 return
-            stream.finish()
+            stream.finish(cut=pending)
         self._last_call_end = None
 
     # -- signals and the end ------------------------------------------------------------------------------------------
@@ -299,7 +277,7 @@ class _Parent:
                 self._worker_ended(code)
             for command in self._commands:
                 if pid == command.pid:
-                    command.pid, command.exit_code, command.ended_at = None, code, time.monotonic()
+                    command.ended(code)
 
     def _forward(self, number: int, *, from_terminal: bool) -> None:
         running = [command.pid for command in self._commands if command.pid is not None]
@@ -315,20 +293,55 @@ class _Parent:
             self._stop_signal, self._stop_at = number, now
             self._launch_by = min(self._launch_by, now)
             if self._stdin is not None and not from_terminal:
-                self._last_call_end = self._stdin.backlog.end + _LAST_CALL_BYTES
-        elif self._drain_by is not None:
-            self._drain_by = min(self._drain_by, now)
-        elif self._stdin is not None and self._last_call_end is None:
-            self._last_call_end = self._stdin.backlog.end + _LAST_CALL_BYTES
+                self._last_call_end = self._stdin.backlog.end + LAST_CALL_BYTES
+        else:
+            self._hurry_by = now
+            if self._drain_by is not None:
+                self._drain_by = min(self._drain_by, now + self._last_words_seconds())
+            elif self._stdin is not None and self._last_call_end is None:
+                self._last_call_end = self._stdin.backlog.end + LAST_CALL_BYTES
 
     def _begin_drain(self, now: float) -> None:
         grace = self._limits.grace_seconds
         since = self._stop_at if self._stop_signal is not None else now
         # A service that took all of the grace to end must still leave the worker the time to make its last lines durable.
         self._drain_by = max(since + grace, now + min(5.0, grace))
+        if self._hurry_by is not None:
+            # A second signal has come: what finds no room is still to be stated, the stores are not waited for.
+            self._drain_by = min(self._drain_by, now + self._last_words_seconds())
         self._backoff_seconds = self._limits.backoff_min_seconds
         if self._spawn_at is not None:
             self._spawn_at = min(self._spawn_at, now + self._backoff_seconds)
+
+    def _state_seconds(self) -> float:
+        """Return how much of the grace is kept for stating what finds no room."""
+        return min(_STATE_SECONDS, self._limits.grace_seconds / 2)
+
+    def _last_words_seconds(self) -> float:
+        """Return how long the worker may take after a second signal."""
+        return 0.0 if self._all_confirmed() else min(_LAST_WORDS_SECONDS, self._state_seconds())
+
+    def _hurry_at(self) -> float | None:
+        """Return when room is waited for no longer; None while that is for ever, or was ordered already."""
+        if self._hurried:
+            return None
+        if self._hurry_by is not None:
+            return self._hurry_by
+        if self._drain_by is not None:
+            return self._drain_by - self._state_seconds()
+        over = None
+        if self._stop_signal is not None:
+            over = self._stop_at
+        elif self._commands and not self._keep_running and all(c.exit_code is not None for c in self._commands):
+            over = max(c.ended_at for c in self._commands)
+        return None if over is None else over + self._limits.grace_seconds - self._state_seconds()
+
+    def _hurry_when_due(self, now: float) -> None:
+        due = self._hurry_at()
+        if due is not None and now >= due:
+            self._hurried = True
+            for stream in self._streams:
+                stream.hurry()
 
     def _drain(self, now: float) -> None:
         assert self._drain_by is not None  # noqa: S101 - the caller asks
@@ -343,6 +356,11 @@ class _Parent:
             log("warning", "the worker's grace is over", grace_seconds=self._limits.grace_seconds)
             tell(self._worker_pid, SIGTERM)
             self._drain_by = self._kill_by = now + _HURRY_SECONDS
+            self._term_again_at = now + _SECOND_TERM_SECONDS
+        elif self._term_again_at is not None and now >= self._term_again_at:
+            # The first one asks the worker to end in order, the second one not to wait for the stores.
+            self._term_again_at = None
+            tell(self._worker_pid, SIGTERM)
         elif self._kill_by is not None and now >= self._kill_by:
             tell(self._worker_pid, SIGKILL)
             self._drain_by = self._kill_by = now + _HURRY_SECONDS

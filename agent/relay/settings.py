@@ -5,7 +5,10 @@ Invariants: plain values only, so that a plan can travel in an argument list. Th
 
 from __future__ import annotations
 
-from typing import Literal, NamedTuple
+from typing import Final, Literal, NamedTuple
+
+EXIT_RELOAD: Final = 90
+"""The exit code of a worker that wants to be started anew with another configuration; it has ended in order."""
 
 
 class Feed(NamedTuple):

@@ -2,7 +2,8 @@
 
 Invariants:
     - The pipe is read only while the backlog has room (`block`), so a full backlog stops the service and nothing is lost.
-    - With `gap`, a backlog that stayed full for `patience_seconds` lets lines be thrown away, whole ones and counted.
+    - With `gap`, and once `hurry` was called, a backlog that stayed full for `patience_seconds` lets lines be thrown away,
+      whole ones and counted.
     - No call waits.
 
 It must not start processes or look at signals.
@@ -15,12 +16,13 @@ import select
 from typing import TYPE_CHECKING, Final
 
 from .backlog import Backlog
-from .wire import CONFIRMED, Header, NumberReader, encode_header
+from .wire import CONFIRMED, HURRY, Header, NumberReader, encode_header
 
 if TYPE_CHECKING:
     import socket
 
 _READ_BYTES: Final = 65_536
+_HURRIED_PATIENCE_SECONDS: Final = 2.0
 
 
 class Stream:
@@ -31,6 +33,7 @@ class Stream:
         link: The socket to the worker; None while there is none.
         heard: A worker has sent its first number.
         confirmed: A worker has confirmed that the end is durable.
+        last_call_end: Up to which stream offset a pipe is still read that outlived its command.
     """
 
     def __init__(
@@ -52,16 +55,28 @@ class Stream:
         self.link: socket.socket | None = None
         self.heard = False
         self.confirmed = False
+        self.last_call_end = 0
         self._patience_seconds = patience_seconds
         self._full_since: float | None = None
         self._dropping = False
+        self._hurried = False
+        self._orders_fd: int | None = None
         self._acknowledgements = NumberReader()
         self._outgoing = b""
 
-    def attach(self, link: socket.socket, respawns: int) -> None:
-        """Give the stream a new worker, which gets everything that is not acknowledged."""
+    def attach(self, link: socket.socket, orders_fd: int, respawns: int) -> None:
+        """Give the stream a new worker, which gets everything that is not acknowledged.
+
+        Args:
+            link: Our end of the socket.
+            orders_fd: The writing end of the pipe for orders.
+            respawns: How often a worker was started anew.
+        """
         link.setblocking(False)  # noqa: FBT003 - takes its argument by position only
         self.link = link
+        self._orders_fd = orders_fd
+        if self._hurried:
+            self._order()
         self.backlog.rewind()
         self._acknowledgements = NumberReader()
         self._outgoing = encode_header(
@@ -85,13 +100,38 @@ class Stream:
             self.link.close()
             self.link = None
         self._outgoing = b""
+        if self._orders_fd is not None:
+            os.close(self._orders_fd)
+            self._orders_fd = None
 
-    def finish(self) -> None:
-        """Close the pipe: nothing more is read, what was read is still delivered."""
+    def finish(self, *, cut: bool = False) -> None:
+        """Close the pipe: nothing more is read, what was read is still delivered.
+
+        Args:
+            cut: Somebody still holds the other end, so that the worker must state what may be missing.
+        """
         if self.fd is not None:
             os.close(self.fd)
             self.fd = None
         self.backlog.ended = True
+        self.backlog.cut = cut
+
+    def hurry(self) -> None:
+        """Tell this and every later worker not to wait for room, and wait for no worker ourselves: what finds no room is stated."""
+        if not self._hurried:
+            self._hurried = True
+            self._full_since = None
+            if self._patience_seconds is None:
+                self._patience_seconds = _HURRIED_PATIENCE_SECONDS
+            self._order()
+
+    def _order(self) -> None:
+        if self._orders_fd is None:
+            return
+        try:
+            os.write(self._orders_fd, HURRY)
+        except OSError:  # the worker is gone, or has closed this stream already
+            return
 
     def wants_read(self, now: float) -> bool:
         """Say whether the pipe should be read now; `now` is monotonic, in seconds."""
@@ -104,11 +144,12 @@ class Stream:
             self._full_since = now
         return self._patience_seconds is not None and now - self._full_since >= self._patience_seconds
 
-    def patience_ends(self) -> float | None:
-        """Return when lines begin to be thrown away unless room is made; None if they will not be."""
+    def patience_ends(self, now: float) -> float | None:
+        """Return when lines begin to be thrown away unless room is made; None if they will not be, or already may be."""
         if self._full_since is None or self._patience_seconds is None or self.fd is None:
             return None
-        return self._full_since + self._patience_seconds
+        ends = self._full_since + self._patience_seconds
+        return ends if ends > now else None
 
     def wants_write(self) -> bool:
         """Say whether the worker should be sent something."""

@@ -6,12 +6,16 @@ is one letter, the payload's length in four bytes, big-endian, and the payload:
     D   payload: the stream's next bytes, 1 to 65,536 of them
     G   payload: two 8-byte big-endian stream offsets, `from` and `to`: these bytes were read and thrown away
     E   no payload: the stream's orderly end; nothing follows
+    C   no payload: as E, but the parent closed a pipe that somebody still held open
 
 Worker to parent: 8-byte big-endian numbers. A number N says that all bytes before stream offset N are durable, or
 stated as lost, or passed on; the first one says that the worker is at work. `CONFIRMED` says that the end itself is
 durable and nothing about this stream is left to do.
 
-A socket that ends without E means that the parent died: bytes it held are lost.
+A socket that ends without E or C means that the parent died: bytes it held are lost.
+
+Beside the socket there is a pipe from parent to worker for the one order that must not queue behind data: the byte `HURRY`
+says that there is no time left to wait for room in the spool; what finds none is to be stated as lost.
 
 Invariants: offsets count every byte of the stream from its first one, thrown away or not, so they survive the worker.
 The module does no input or output and imports nothing of the package.
@@ -28,11 +32,13 @@ if TYPE_CHECKING:
 
 ENVIRONMENT_KEY: Final = "TRAILSEAL_RELAY"
 CONFIRMED: Final = 2**64 - 1
+HURRY: Final = b"!"
 MAX_DATA_BYTES: Final = 65_536
 
 _DATA: Final = ord("D")
 _GAP: Final = ord("G")
 _END: Final = ord("E")
+_CUT: Final = ord("C")
 _PREFIX: Final = struct.Struct("!BI")
 _RANGE: Final = struct.Struct("!QQ")
 _NUMBER: Final = struct.Struct("!Q")
@@ -76,7 +82,9 @@ class Gap(NamedTuple):
 
 
 class End(NamedTuple):
-    """State the stream's orderly end."""
+    """State the stream's end; `cut` when the parent closed the pipe while somebody still held it open."""
+
+    cut: bool = False
 
 
 Frame = Data | Gap | End
@@ -97,9 +105,9 @@ def encode_gap(start: int, end: int) -> bytes:
     return _PREFIX.pack(_GAP, _RANGE.size) + _RANGE.pack(start, end)
 
 
-def encode_end() -> bytes:
-    """Return the E frame."""
-    return _PREFIX.pack(_END, 0)
+def encode_end(*, cut: bool = False) -> bytes:
+    """Return the E frame, or with `cut` the C frame."""
+    return _PREFIX.pack(_CUT if cut else _END, 0)
 
 
 def encode_number(number: int) -> bytes:
@@ -166,8 +174,8 @@ class FrameReader:
                     break
                 yield Gap(*_RANGE.unpack_from(raw, position + _PREFIX.size))
                 position += length
-            elif letter == _END and length == 0:
-                yield End()
+            elif letter in {_END, _CUT} and length == 0:
+                yield End(letter == _CUT)
             else:
                 raise ValueError(f"relay protocol: unknown frame {letter} of {length} bytes")
             position += _PREFIX.size

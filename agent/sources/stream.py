@@ -7,7 +7,9 @@ Invariants:
     - Observability bytes are passed on after their append was accepted, in their order. A part of them may be written
       twice after a crash of the worker, because nothing says how far they got.
     - With `when_full: gap` a spool without room costs audit lines, never observability ones: they are counted, and one
-      gap record states them when there is room again. With `block` the source waits, and so does the service.
+      gap record states them, and what the parent threw away meanwhile, when there is room for more than a trickle again.
+    - With `block` the source waits, and so does the service, until the parent says that its time to end is nearly over:
+      from then on it is as with `gap`. What was accepted is never called lost.
     - A stream whose parent died is finished with a gap record of certainty `possible`: by this worker if it lives, by
       the next one at its start if not.
     - An over-long line larger than a quarter of the parent's buffer is acknowledged before it is durable, since it would
@@ -19,8 +21,7 @@ The module must not read the pipe itself or know how a record is made.
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
 
 import msgspec
 
@@ -28,7 +29,7 @@ from ..relay.link import Data, End, Gap, InheritedStream, Link, inherited_stream
 from ..trail.records import Certainty, GapCause
 from ..vitals.clock import rfc3339
 from .lines import LINE_LIMIT, LineCutter
-from .stream_appends import Loss, StreamAppends
+from .stream_appends import GivenUp, Loss, StreamAppends
 from .tally import Tally
 
 if TYPE_CHECKING:
@@ -43,6 +44,9 @@ __all__ = ["InheritedStream", "StreamSettings", "StreamSource", "inherited_strea
 
 _INLINE_BYTES: Final = 65_536
 _LOST_POLL_SECONDS: Final = 0.2
+_HURRIED_PATIENCE_SECONDS: Final = 0.5
+RESUME_BYTES: Final = 8 << 20
+"""More room than this is never waited for before lines are taken again."""
 
 
 class StreamSettings(NamedTuple):
@@ -52,24 +56,14 @@ class StreamSettings(NamedTuple):
         when_full: What a full spool means: ``block`` waits, ``gap`` gives audit lines up and says so.
         line_limit: The longest line, in bytes.
         patience_seconds: With ``gap``, how long the source waits for room before lines are given up.
+        resume_bytes: How much room there must be before lines are taken again. Without a store every cut makes a little,
+            and a loss would become a hundred small ones.
     """
 
     when_full: Literal["block", "gap"] = "block"
     line_limit: int = LINE_LIMIT
     patience_seconds: float = 1.0
-
-
-@dataclass(slots=True)
-class _Lost:
-    """What a full spool has cost since the last append: the range its progress covers, and the audit lines in it."""
-
-    accounted_from: int
-    accounted_to: int
-    lines: int = 0
-    passed_lines: int = 0
-    audit_lines: int = 0
-    start: int = 0
-    end: int = 0
+    resume_bytes: int = 1 << 20
 
 
 class StreamSource:
@@ -111,6 +105,8 @@ class StreamSource:
         self._gap = settings.when_full == "gap"
         self._line_limit = settings.line_limit
         self._patience_seconds = settings.patience_seconds
+        self._resume_bytes = settings.resume_bytes
+        self._hurried = asyncio.Event()
         self._separator = separator
         self._confirmations: asyncio.Queue[tuple[Awaitable[None] | None, int] | None] = asyncio.Queue()
         self._pending = b""
@@ -119,7 +115,9 @@ class StreamSource:
         self._acknowledged = 0
         self._skip_to = 0
         self._window_bytes = 1 << 20
-        self._lost: _Lost | None = None
+        self._passed_bytes = 0
+        self._lost: GivenUp | None = None
+        self._cut = False
 
     async def run(self, stop: asyncio.Event) -> bool:
         """Read until the stream's end.
@@ -134,7 +132,7 @@ class StreamSource:
             DurabilityError: The spool's disk refused; the process is ending.
         """
         del stop
-        link = Link(self._stream.fd)
+        link = Link(self._stream.fd, self._stream.orders_fd, self._hurried.set)
         try:
             header = await link.header()
             if header is None:
@@ -158,7 +156,7 @@ class StreamSource:
                     task.cancel()
                 await asyncio.gather(pumping, confirming, return_exceptions=True)
             if orderly:
-                await self._durably(self._appends.plain(cursors=(self._appends.cursor(self._accounted, finished=True),)))
+                await self._finish()
                 link.confirm()
             return orderly
         finally:
@@ -203,6 +201,14 @@ class StreamSource:
     def _new_cutter(self, offset: int) -> LineCutter:
         return LineCutter(self._is_audit, offset=offset, line_limit=self._line_limit)
 
+    async def _finish(self) -> None:
+        """Make the end durable, and with it that somebody may have gone on writing."""
+        loss: Loss | None = None
+        if self._cut:
+            detail = "the stream was closed while another process held it open; what that one wrote later was not read"
+            loss = Loss(GapCause.UNREADABLE, Certainty.POSSIBLE, self._accounted, None, detail)
+        await self._durably(self._appends.plain(loss=loss, cursors=(self._appends.cursor(self._accounted, finished=True),)))
+
     # -- the bytes ----------------------------------------------------------------------------------------------------
 
     async def _pump(self, link: Link) -> bool:
@@ -215,7 +221,7 @@ class StreamSource:
                 loss = Loss(GapCause.WORKER_CRASHED, Certainty.POSSIBLE, self._accounted, None, detail)
                 await self._durably(self._appends.plain(loss=loss, cursors=(self._appends.cursor(self._accounted, finished=True),)))
                 return False
-            if self._lost is not None and self._intake.has_room():
+            if self._lost is not None and self._intake.has_room(self._resume_bytes):
                 await self._settle_lost()
             if await self._take_frames(frames):
                 return True
@@ -232,6 +238,7 @@ class StreamSource:
             if isinstance(frame, Gap):
                 await self._take_gap(frame)
             elif isinstance(frame, End):
+                self._cut = frame.cut
                 await self._take(b"", final=True)
                 await self._settle_lost()
                 return True
@@ -270,77 +277,67 @@ class StreamSource:
             tally = Tally(self._stream.source, rfc3339(self._clock.now()))
             tally.add(pieces, self._separator)
             await self._hand_on(tally)
-        await self._settle_lost()
         self._pending = b""
         self._received = gap.end
         start = self._accounted
-        detail = f"the relay threw away {gap.end - max(start, gap.start)} bytes while the agent took none"
         self._cutter = self._new_cutter(gap.end)
         self._accounted = gap.end
-        append = self._appends.plain(
-            loss=Loss(GapCause.SPOOL_FULL, Certainty.KNOWN, start, gap.end, detail),
-            bytes_lost=gap.end - start,
-            progress=(self._appends.progress(start, gap.end),),
-            cursors=(self._appends.cursor(self._accounted),),
-        )
-        self._confirm_later(await self._intake.submit(append), gap.end)
+        self._passed_bytes = 0
+        self._lost = self._lost or GivenUp(start)
+        self._lost.add_unread(start, gap.end)
+        if self._intake.has_room(self._resume_bytes):
+            await self._settle_lost()
+        else:
+            self._confirm_later(None, gap.end)
 
     # -- the intake ---------------------------------------------------------------------------------------------------
 
     async def _hand_on(self, tally: Tally) -> None:
         """Submit what was tallied, then pass the rest on."""
         start, end = self._accounted, self._cutter.boundary
+        self._passed_bytes += sum(map(len, tally.passed))
         if end > start:
-            if self._lost is not None and self._intake.has_room(sum(map(len, tally.bodies))):
-                await self._settle_lost()
+            passed_bytes, self._passed_bytes = self._passed_bytes, 0
             self._accounted = end
             append = self._appends.of_tally(tally, start, end)
             accepted = None if self._lost is not None else await self._submit(append)
             if accepted is None:
-                self._lose(tally, start, end)
+                self._lost = self._lost or GivenUp(start)
+                self._lost.add(tally, start, end, passed_bytes)
             self._confirm_later(accepted, end)
         for data in tally.passed:
             self._sink.write(data, self._stream.channel)
 
     async def _submit(self, append: Append) -> Awaitable[None] | None:
-        """Submit an append; with `gap`, return None if there was no room for it in time."""
-        if not self._gap:
+        """Submit an append; return None if there is no room for it and no time to wait for some."""
+        if self._intake.has_room(len(append.bodies)):
             return await self._intake.submit(append)
         task = asyncio.ensure_future(self._intake.submit(append))
         try:
-            await asyncio.wait({task}, timeout=self._patience_seconds)
+            if not self._gap:
+                await self._until_hurried(task)
+            patience_seconds = _HURRIED_PATIENCE_SECONDS if self._hurried.is_set() else self._patience_seconds
+            await asyncio.wait({task}, timeout=patience_seconds)
         finally:
             task.cancel()
         # Cancelled while it waited, it has not been accepted; if it was faster than the cancellation, it has.
         await asyncio.wait({task})
         return None if task.cancelled() else task.result()
 
-    def _lose(self, tally: Tally, start: int, end: int) -> None:
-        lost = self._lost = self._lost or _Lost(start, start)
-        lost.accounted_to = end
-        lost.lines += tally.lines
-        lost.passed_lines += tally.passed_lines
-        if tally.records:
-            lost.start = lost.start if lost.audit_lines else start
-            lost.end = end
-            lost.audit_lines += tally.records
+    async def _until_hurried(self, task: asyncio.Future[Awaitable[None]]) -> None:
+        """Wait until the task is done, or for as long as the parent lets us."""
+        hurried = asyncio.ensure_future(self._hurried.wait())
+        waiting: set[asyncio.Future[Any]] = {task, hurried}
+        try:
+            await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            hurried.cancel()
 
     async def _settle_lost(self) -> None:
         """State in one gap record what a full spool has cost."""
-        lost = self._lost
-        if lost is None:
-            return
-        loss: Loss | None = None
-        if lost.audit_lines:
-            detail = f"{lost.audit_lines} audit lines between these offsets were given up while the spool was full"
-            loss = Loss(GapCause.SPOOL_FULL, Certainty.KNOWN, lost.start, lost.end, detail)
-        progress = self._appends.progress(lost.accounted_from, lost.accounted_to, lines=lost.lines, observability=lost.passed_lines)
-        append = self._appends.plain(
-            loss=loss, bytes_lost=lost.end - lost.start, progress=(progress,), cursors=(self._appends.cursor(lost.accounted_to),)
-        )
-        accepted = await self._intake.submit(append)
-        self._lost = None
-        self._confirm_later(accepted, lost.accounted_to)
+        lost, self._lost = self._lost, None
+        if lost is not None:
+            self._confirm_later(await self._intake.submit(self._appends.of_given_up(lost)), lost.end)
 
     def _confirm_later(self, accepted: Awaitable[None] | None, offset: int) -> None:
         self._confirmations.put_nowait((accepted, offset))

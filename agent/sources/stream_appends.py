@@ -6,16 +6,16 @@ its file_id the stream's ULID. It reads the clock it is given and nothing else.
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
 from ..intake import Append, Cursor
 from ..trail.manifest import SourceProgress
-from ..trail.records import gap_body
+from ..trail.records import Certainty, GapCause, gap_body
 from ..vitals.clock import rfc3339
 
 if TYPE_CHECKING:
     from ..relay.link import InheritedStream
-    from ..trail.records import Certainty, GapCause
     from .base import TimeOfDay
     from .tally import Tally
 
@@ -38,6 +38,64 @@ class Loss(NamedTuple):
     end: int | None
     detail: str
     file_id: str | None = None
+
+
+@dataclass(slots=True)
+class GivenUp:
+    """Add up what a full spool costs until there is room to state it.
+
+    Attributes:
+        start: Stream offset behind the last append.
+        end: Stream offset up to which everything is accounted for since.
+        lines: Lines that ended.
+        passed_lines: Those of them that are observability, and were passed on.
+        audit_lines: Those that are audit, and are lost.
+        audit_bytes: The lost lines' bytes with their newlines.
+        unread_bytes: Bytes the parent threw away unread.
+        first: Stream offset of the first thing that is lost; None while nothing is.
+        last: Stream offset behind the last one.
+    """
+
+    start: int
+    end: int = field(init=False)
+    lines: int = 0
+    passed_lines: int = 0
+    audit_lines: int = 0
+    audit_bytes: int = 0
+    unread_bytes: int = 0
+    first: int | None = None
+    last: int = 0
+
+    def __post_init__(self) -> None:
+        """Begin where the last append ended."""
+        self.end = self.start
+
+    def add(self, tally: Tally, start: int, end: int, passed_bytes: int) -> None:
+        """Give up the audit lines between two offsets, of whose bytes so many were passed on."""
+        self.end = end
+        self.lines += tally.lines
+        self.passed_lines += tally.passed_lines
+        if tally.records:
+            self.audit_lines += tally.records
+            self.audit_bytes += max(0, end - start - passed_bytes)
+            self._cover(start, end)
+
+    def add_unread(self, start: int, end: int) -> None:
+        """Note that everything between two offsets was thrown away unread."""
+        self.end = end
+        self.unread_bytes += end - start
+        self._cover(start, end)
+
+    def _cover(self, start: int, end: int) -> None:
+        self.first = start if self.first is None else self.first
+        self.last = end
+
+    @property
+    def detail(self) -> str:
+        """One sentence for a person."""
+        audit = f"{self.audit_lines} audit lines of {self.audit_bytes} bytes between these offsets were given up while the spool was full"
+        unread = f"the relay threw away {self.unread_bytes} bytes while the agent took none"
+        return f"{audit}; {unread}" if self.audit_lines and self.unread_bytes else audit if self.audit_lines else unread
 
 
 class StreamAppends:
@@ -85,7 +143,17 @@ class StreamAppends:
             occurred_min=rfc3339(min(tally.times)) if tally.times else None,
             occurred_max=rfc3339(max(tally.times)) if tally.times else None,
             reasons=tally.reasons,
+            outcomes=tally.outcomes,
         )
+
+    def of_given_up(self, lost: GivenUp) -> Append:
+        """Return the append that states what a full spool has cost; without a gap record where only observability went by."""
+        loss: Loss | None = None
+        if lost.first is not None:
+            loss = Loss(GapCause.SPOOL_FULL, Certainty.KNOWN, lost.first, lost.last, lost.detail)
+        progress = self.progress(lost.start, lost.end, lines=lost.lines, observability=lost.passed_lines)
+        bytes_lost = lost.audit_bytes + lost.unread_bytes
+        return self.plain(loss=loss, bytes_lost=bytes_lost, progress=(progress,), cursors=(self.cursor(lost.end),))
 
     def plain(
         self,
@@ -113,6 +181,7 @@ class StreamAppends:
             progress=progress,
             cursors=cursors,
             observed_at=now,
+            small=True,
         )
 
     def cursor(self, offset: int, *, finished: bool = False) -> Cursor:

@@ -147,7 +147,10 @@ def test_a_grandchild_that_holds_the_pipe_delays_the_end_by_a_bound_only(tmp_pat
     _, log = parent.communicate(timeout=10)
     assert parent.returncode == 3
     assert 0.6 <= time.monotonic() - started < 5
-    assert len(read_records(tmp_path)) == 1
+    line, gap = read_records(tmp_path)
+    assert line["raw"] == AUDIT
+    assert (gap["cause"], gap["certainty"], gap["path"], gap["to_offset"]) == ("unreadable", "possible", "stdout", None)
+    assert gap["from_offset"] == len(AUDIT) + 1
     assert b"outlived its command" in log
 
 
@@ -226,7 +229,9 @@ def test_a_worker_that_keeps_dying_costs_the_service_neither_its_start_nor_its_e
 def test_a_worker_that_does_not_end_is_ended(tmp_path: Path) -> None:
     (tmp_path / "stuck").touch()
     started = time.monotonic()
-    parent = relay_parent.start(tmp_path, ["true"], start_seconds=0.1, grace_seconds=0.3)
+    # A worker that is told to end before it has its handlers simply dies.
+    command = ["sh", "-c", f"until ls {tmp_path}/worker.* >/dev/null 2>&1; do sleep 0.05; done"]
+    parent = relay_parent.start(tmp_path, command, start_seconds=0.1, grace_seconds=0.3)
     parent.communicate(timeout=15)
     assert parent.returncode == 0
     assert 2.0 < time.monotonic() - started < 8.0

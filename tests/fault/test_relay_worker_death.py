@@ -135,6 +135,8 @@ def test_a_full_spool_with_gap_costs_audit_lines_only_and_says_how_many(tmp_path
     parent = relay_parent.start(
         tmp_path, service(lines, pause_every=200), when_full="gap", environ={"WHEN_FULL": "gap"}, stdout=subprocess.PIPE
     )
+    # How long a worker takes to start depends on the machine.
+    relay_parent.until(lambda: relay_parent.workers(tmp_path))
     time.sleep(0.8)
     (tmp_path / "full").unlink()
     out, _ = parent.communicate(timeout=30)

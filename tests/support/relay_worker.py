@@ -19,7 +19,7 @@ import msgspec
 
 from agent.events.classify import FieldRule
 from agent.events.validate import Validator
-from agent.intake import Append, Cursor
+from agent.intake import Append, Cursor, SealListeners
 from agent.passthrough import PassThrough
 from agent.separator import Separator
 from agent.sources.stream import StreamSettings, StreamSource, inherited_streams
@@ -33,6 +33,7 @@ class FileIntake:
 
     def __init__(self, folder: Path) -> None:
         """Read what is durable in the folder."""
+        self.listeners: SealListeners = set()
         self._path = folder / "trail"
         self._full = folder / "full"
         self._path.touch()

@@ -50,15 +50,15 @@ def text_of(frames: list[Data | Gap | End]) -> str:
     return "".join(parts)
 
 
-@given(st.integers(1, 7), st.binary(max_size=40), st.integers(0, 2**40), st.integers(0, 2**20))
-def test_frames_survive_any_cut_of_the_socket(size: int, payload: bytes, start: int, length: int) -> None:
+@given(st.integers(1, 7), st.binary(max_size=40), st.integers(0, 2**40), st.integers(0, 2**20), st.booleans())
+def test_frames_survive_any_cut_of_the_socket(size: int, payload: bytes, start: int, length: int, cut: bool) -> None:
     frames = [encode_data(payload)] if payload else []
-    raw = encode_header(HEADER) + b"".join(frames) + encode_gap(start, start + length) + encode_end()
+    raw = encode_header(HEADER) + b"".join(frames) + encode_gap(start, start + length) + encode_end(cut=cut)
     reader = FrameReader()
     found = [frame for at in range(0, len(raw), size) for frame in reader.feed(raw[at : at + size])]
     assert reader.header == HEADER
     assert b"".join(frame.payload for frame in found if isinstance(frame, Data)) == payload
-    assert [frame for frame in found if not isinstance(frame, Data)] == [Gap(start, start + length), End()]
+    assert [frame for frame in found if not isinstance(frame, Data)] == [Gap(start, start + length), End(cut)]
 
 
 @given(st.lists(st.integers(0, CONFIRMED)), st.integers(1, 11))
