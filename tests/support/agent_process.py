@@ -106,14 +106,16 @@ class Trails:
         """Return why each batch was sealed."""
         return [seal.manifest.reason.value for seal in self.seals()]
 
+    def batches(self, newest: int = 0) -> Iterator[tuple[Seal, list[dict[str, Any]]]]:
+        """Yield every seal, or so many of the newest, with its batch's records, in order."""
+        for seal in self.seals()[-newest:]:
+            data = seal.manifest.data
+            lines = () if data is None else read_data((self._store / data.key).read_bytes(), data.raw_bytes)
+            yield seal, list(map(json.loads, lines))
+
     def records(self) -> list[dict[str, Any]]:
         """Return every record of every sealed batch, in order."""
-        found: list[dict[str, Any]] = []
-        for seal in self.seals():
-            data = seal.manifest.data
-            if data is not None:
-                found += map(json.loads, read_data((self._store / data.key).read_bytes(), data.raw_bytes))
-        return found
+        return [record for _, records in self.batches() for record in records]
 
     def events(self) -> list[dict[str, Any]]:
         """Return the events in the order of the trail."""
