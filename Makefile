@@ -57,6 +57,14 @@ bench: setup ## Measure: run every benchmark and print its figures
 	@for run in "throughput.py mixed" "throughput.py audit" "throughput.py mixed --cores 2" "throughput.py audit --cores 2" \
 	  latency.py idle.py start.py verify.py micro_separator.py; do "$(BIN)/python" benchmarks/$$run; done
 
+.PHONY: soak
+soak: setup ## Follow a rotated log for an hour with kills and store outages, and account for every line
+	"$(BIN)/python" -m tests.soak --minutes 60
+
+.PHONY: campaign
+campaign: setup ## Inject 1200 faults into the running agent and show what was lost (needs root, strace, faketime)
+	"$(BIN)/python" -m tests.campaign
+
 .PHONY: demo
 demo: ## Show the product at work on a real service
 	PYTHON="$(PYTHON)" scripts/demo.sh
