@@ -19,13 +19,14 @@ from .vitals.health import Severity, to_next_beat
 from .vitals.log import get_logger
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
+    from .config import Settings
     from .intake import Append
     from .shipper import ForkFoundError
-    from .spool import NewBatch, QueuedBatch, Spool
-    from .vitals.catalogue import Outcome
+    from .spool import NewBatch, QueuedBatch, Spool, StateLoss
+    from .vitals.catalogue import Outcome, Part, Reload
     from .vitals.clock import Clock
     from .vitals.health import Health
     from .vitals.metrics import Metrics
@@ -52,6 +53,7 @@ class Observer:
         self._log = get_logger()
         self._problems: dict[str, dict[str, str]] = {}
         self._troubles: dict[str, str] = {}
+        self._required: set[str] = set()
         self._last_confirmed: dict[str, Any] | None = None
 
     # ---- reading -------------------------------------------------------------------------------------------------
@@ -80,6 +82,8 @@ class Observer:
         ):
             if count:
                 metrics.records_total.labels(source, kind).inc(count)
+        for (category, outcome), count in append.outcomes.items():
+            metrics.events_total.labels(source, category, outcome).inc(count)
         for reason, count in append.reasons.items():
             metrics.quarantined_total.labels(source, reason).inc(count)
         if append.gaps:
@@ -163,16 +167,72 @@ class Observer:
         self._health.set("fork", ok=False, detail=fork.message, severity=Severity.WARNING)
         self._log.error("fork", store=fork.store, key=fork.key, message=fork.message, hint=fork.hint, evidence=str(evidence))
 
+    # ---- configuration and progress ------------------------------------------------------------------------------------
+
+    def configured(self, settings: Settings) -> None:
+        """Note the configuration that runs from now on; only its sources are spoken of."""
+        sources = {source.id for source in settings.sources}
+        self._metrics.expect(sources, {store.id for store in settings.stores})
+        self._metrics.config_info.info({"sha256": settings.config_sha256})
+        for gone in set(self._problems) - sources:
+            self.source_ended(gone)
+
+    def ships_to(self, settings: Settings) -> None:
+        """Note the stores that count from now on."""
+        for store in settings.stores:
+            if store.required and not self._health.knows(f"store {store.id}"):
+                self._health.set(f"store {store.id}", ok=False, detail="starting")
+        required = {store.id for store in settings.stores if store.required}
+        for gone in self._required - required:
+            self._troubles.pop(gone, None)
+            self._health.forget(f"store {gone}")
+        self._required = required
+
+    def source_ended(self, source: str) -> None:
+        """Forget what could not be read of a source that does not run any more."""
+        self._problems.pop(source, None)
+        self._metrics.source_problem.labels(source).set(0)
+        self._health.forget(f"source {source}")
+
+    def reloaded(self, outcome: Reload, why: str = "") -> None:
+        """Note what came of reading the configuration again; `why` says what keeps the one on disk from running."""
+        self._metrics.config_reloads_total.labels(outcome).inc()
+        self.differs(why)
+
+    def differs(self, why: str) -> None:
+        """Note why the configuration on disk is not the one that runs; empty if it is."""
+        self._metrics.config_differs.set(bool(why))
+        self._health.set("configuration", not why, f"not the one on disk: {why}", severity=Severity.WARNING)
+
+    def stalled(self, part: Part, why: str | None) -> None:
+        """Note that a part has work and makes no progress, or (None) that it does again."""
+        self._metrics.stalled.labels(part).set(why is not None)
+        self._health.set(f"progress of the {part}", why is None, why or "")
+
+    def state_lost(self, loss: StateLoss | None) -> None:
+        """Note that the state was found damaged at this start, and what was saved of it; None if it was sound."""
+        if loss is not None:
+            self._metrics.state_losses_total.inc()
+            detail = f"{loss.why}; {loss.saved}"
+            self._health.set("state", ok=False, detail=detail, severity=Severity.WARNING)
+            self._log.error("the state was damaged", why=loss.why, saved=loss.saved, kept_in=loss.kept_in, origin=loss.origin)
+
     # ---- from time to time -------------------------------------------------------------------------------------------
 
-    async def watch(self, spool: Spool) -> None:
-        """Keep the gauges current, for ever."""
+    async def watch(self, spool: Spool, respawns: Callable[[], int] = lambda: 0) -> None:
+        """Keep the gauges current, for ever.
+
+        Args:
+            spool: What is looked at.
+            respawns: Says how often the relay's worker was started again.
+        """
         ticks = 0
         while True:
             self._metrics.spool_bytes.set(spool.held_bytes)
             self._metrics.spool_max_bytes.set(spool.max_bytes)
             self._metrics.spool_records.set(spool.held_records)
             self._metrics.batches_waiting.set(spool.waiting_batches)
+            self._metrics.worker_respawns.set(respawns())
             oldest = await spool.oldest_observed() if spool.held_records else None
             age = 0.0 if oldest is None else (self._clock.now() - datetime.fromisoformat(oldest)).total_seconds()
             self._metrics.spool_oldest_age_seconds.set(max(0.0, age))

@@ -17,6 +17,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
+from collections import Counter
 from typing import TYPE_CHECKING, Final, Protocol
 
 import structlog
@@ -112,6 +113,9 @@ class Shipper:
         self._on_fork = on_fork
         self._confirmations: dict[int, set[str]] = {}
         self._recognised: set[str] = set()
+        self._attempts: Counter[str] = Counter()
+        self._shipped: dict[str, tuple[str, int]] = {}
+        self._recording: set[str] = set()
 
     async def run(self) -> None:
         """Ship for ever, one task per store."""
@@ -123,6 +127,14 @@ class Shipper:
                 group.create_task(self._run_store(store), name=f"ship-{store.id}")
             if self._optional:
                 group.create_task(self._let_go(), name="ship-release")
+
+    def work(self, store: str) -> tuple[bool, object]:
+        """Say whether a required store lacks the newest batch, and return what moves with every attempt, failed ones too."""
+        head = self._spool.head
+        waiting = head is not None and self._shipped.get(store) != (head.origin, head.batch)
+        # A receipt may wait for room on the spool's disk; that is tried again and again, too.
+        recording = store in self._recording or not self._attempts[store]
+        return waiting, (self._attempts[store], self._shipped.get(store), self._spool.freeing_attempts if recording else 0)
 
     async def drained(self) -> None:
         """Wait until no batch waits for a required store."""
@@ -156,7 +168,10 @@ class Shipper:
             if not shipped:
                 continue
             at = rfc3339(self._clock.now())
+            self._recording.add(store.id)
             await self._spool.receipt(queued, store.id, at, self._required_ids, self._optional_ids)
+            self._recording.discard(store.id)
+            self._shipped[store.id] = (queued.batch.origin, queued.batch.number)
             self._events.receipted(store.id, queued)
             self._confirm(store.id, queued)
 
@@ -214,6 +229,7 @@ class Shipper:
         return True
 
     async def _attempt(self, store: Store, queued: QueuedBatch, key: str, data: bytes) -> None:
+        self._attempts[store.id] += 1
         async with asyncio.timeout(ATTEMPT_SECONDS):
             await self._recognise(store)
             if await store.create(key, data):

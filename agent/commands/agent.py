@@ -7,13 +7,18 @@ the pipes and becomes ready at once, and a worker, started with the same command
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from typing import TYPE_CHECKING, Final
 
 import click
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from ..config import Settings
+
+HANDLED: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 CONFIG_OPTION: Final = click.option(
     "--config", "-c", "config", required=True, metavar="FILE", help="The configuration file (docs/configuration.md)."
@@ -26,7 +31,8 @@ def run(config: str) -> int:
     """Run the agent over the sources of a configuration file, until SIGTERM.
 
     SIGTERM or Ctrl-C ends it in order: what was read is sealed and shipped within `shutdown_grace`; what could not be
-    shipped stays on disk. A second signal does not wait for the stores.
+    shipped stays on disk. A second signal does not wait for the stores. A changed configuration takes effect by itself,
+    or on SIGHUP; an invalid one changes nothing and is reported.
 
     \b
     Example:
@@ -34,9 +40,12 @@ def run(config: str) -> int:
     """
     from ..config import load, require_sources
 
-    settings = load(config, os.environ)
-    require_sources(settings)
-    return _start(settings)
+    def read() -> Settings:
+        settings = load(config, os.environ)
+        require_sources(settings)
+        return settings
+
+    return _start(read)
 
 
 @click.command(context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
@@ -55,7 +64,7 @@ def execute(config: str, command: tuple[str, ...]) -> int:
     """
     from ..config import load, with_stream_source
 
-    return _start(with_stream_source(load(config, os.environ), "command", command))
+    return _start(lambda: with_stream_source(load(config, os.environ), "command", command))
 
 
 @click.command()
@@ -69,18 +78,22 @@ def pipe(config: str) -> int:
     """
     from ..config import load, with_stream_source
 
-    return _start(with_stream_source(load(config, os.environ), "pipe"))
+    return _start(lambda: with_stream_source(load(config, os.environ), "pipe"))
 
 
-def _start(settings: Settings) -> int:
-    """Become the agent, or the parent of one if there are streams to own."""
+def _start(read: Callable[[], Settings]) -> int:
+    """Become the agent, or the parent of one if there are streams to own; `read` is called again to reload."""
     from ..relay import Feed, Limits, become_parent, worker_command
     from ..relay.wire import ENVIRONMENT_KEY
 
+    # A signal that comes before its handler must wait for it: the kernel would end us, or forget it where we are process 1.
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, HANDLED)
+    settings = read()
     streams = [source for source in settings.sources if source.is_stream]
     if streams and ENVIRONMENT_KEY not in os.environ:
         # Whatever is wrong with these is said now, on a terminal somebody looks at, and not by a worker in a loop.
         settings.load_catalog()
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
         become_parent(
             [Feed(source.id, source.command) for source in streams],
             worker_command(sys.argv[1:]),
@@ -92,7 +105,7 @@ def _start(settings: Settings) -> int:
     from ..vitals import log
 
     log.configure(settings.log.level)
-    code = runtime.run(settings)
+    code = runtime.run(settings, read)
     # A thread that waits for a store which hangs in the kernel cannot be ended, and the interpreter would wait for it for ever.
     sys.stdout.flush()
     sys.stderr.flush()

@@ -11,6 +11,7 @@ from typing import Final, Literal
 
 import msgspec
 
+from ..events.catalog import UNCATALOGUED, Category
 from ..trail.manifest import ManifestReason
 from ..trail.records import GapCause, QuarantineReason, RecordKind
 
@@ -29,6 +30,25 @@ class Outcome(StrEnum):
     TRANSIENT = "transient"
     REFUSED = "refused"
     CONFLICT = "conflict"
+
+
+class Reload(StrEnum):
+    """What came of reading the configuration again."""
+
+    APPLIED = "applied"
+    UNCHANGED = "unchanged"
+    INVALID = "invalid"
+    RESTART_NEEDED = "restart_needed"
+
+
+class Part(StrEnum):
+    """Which part of the agent the watchdog watches."""
+
+    LOOP = "loop"
+    SPOOL = "spool"
+    SEALER = "sealer"
+    SHIPPER = "shipper"
+    END = "end"
 
 
 class Label(msgspec.Struct, frozen=True):
@@ -68,16 +88,25 @@ _REASON: Final = Label("reason", tuple(QuarantineReason))
 _CAUSE: Final = Label("cause", tuple(GapCause))
 _SEALED: Final = Label("reason", tuple(ManifestReason))
 _OUTCOME: Final = Label("outcome", tuple(Outcome))
+_RELOAD: Final = Label("outcome", tuple(Reload))
+_PART: Final = Label("part", tuple(Part))
+_CATEGORY: Final = Label("category", (*Category, UNCATALOGUED))
+_EVENT_OUTCOME: Final = Label("outcome", ("success", "failure", "denied", "unknown"))
 
 CATALOGUE: Final = (
     Instrument("build_info", "info", "The version that runs.", "", (Label("version"),)),
     Instrument("config_info", "info", "Hash of the settings in effect, as in every seal.", "", (Label("sha256"),)),
     Instrument("start_timestamp_seconds", "gauge", "When the agent started.", "Unix time"),
+    Instrument("config_reloads_total", "counter", "Times the configuration was read again, by what came of it.", "reloads", (_RELOAD,)),
+    Instrument("config_differs", "gauge", "1 while the configuration on disk is not the one that runs.", "0 or 1"),
+    Instrument("worker_respawns", "gauge", "Times the worker of exec or pipe died and was started again.", "starts"),
+    Instrument("stalled", "gauge", "1 while a part has work waiting and makes no progress.", "0 or 1", (_PART,)),
     Instrument("lines_total", "counter", "Lines read, audit and observability.", "lines", (SOURCE,)),
     Instrument("observability_lines_total", "counter", "Lines that are not audit lines.", "lines", (SOURCE,)),
     Instrument("source_bytes_total", "counter", "Bytes read and accounted for.", "bytes", (SOURCE,)),
     Instrument("source_problem", "gauge", "1 while some part of the source cannot be read.", "0 or 1", (SOURCE,)),
     Instrument("records_total", "counter", "Records made durable in the spool.", "records", (SOURCE, _KIND)),
+    Instrument("events_total", "counter", "Valid audit events.", "events", (SOURCE, _CATEGORY, _EVENT_OUTCOME)),
     Instrument("quarantined_total", "counter", "Audit lines kept but not valid, by reason.", "records", (SOURCE, _REASON)),
     Instrument("gaps_total", "counter", "Gap records: stated losses, by cause.", "records", (SOURCE, _CAUSE)),
     Instrument("bytes_lost_total", "counter", "Bytes that gap records state as lost for certain.", "bytes", (SOURCE,)),
@@ -102,6 +131,7 @@ CATALOGUE: Final = (
     Instrument("heartbeat_timestamp_seconds", "gauge", "When every required store had last confirmed a batch, 0 before.", "Unix time"),
     Instrument("head_size", "gauge", "Leaves in the trail: records and manifests.", "leaves"),
     Instrument("forks_total", "counter", "Forks found: another history under this trail's name.", "forks"),
+    Instrument("state_losses_total", "counter", "Damaged states found at the start, set aside and salvaged.", "states"),
     Instrument("clock_synchronized", "gauge", "1 if the kernel calls the clock synchronised, NaN if it does not say.", "0 or 1"),
     Instrument("clock_offset_seconds", "gauge", "What the kernel has still to correct, NaN if it does not say.", "seconds"),
     Instrument("clock_max_error_seconds", "gauge", "Bound of the clock's error, NaN if the kernel does not say.", "seconds"),

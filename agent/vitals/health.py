@@ -78,6 +78,10 @@ class Health:
         self._conditions[name] = Condition(name=name, ok=ok, detail="" if ok else detail, severity=severity, since=since)
         return changed
 
+    def knows(self, name: str) -> bool:
+        """Whether a condition of this name has been stated or is expected."""
+        return name in self._conditions
+
     def forget(self, name: str) -> None:
         """Drop a condition whose subject is gone, for example a file that no longer exists."""
         self._conditions.pop(name, None)
@@ -101,6 +105,11 @@ class Health:
     def silent_seconds(self) -> float:
         """How long ago the event loop gave its last sign."""
         return (self._clock.monotonic_ns() - self._beat_ns) / 1e9
+
+    @property
+    def last_beat_ns(self) -> int:
+        """When the event loop gave its last sign, on the monotonic clock."""
+        return self._beat_ns
 
     def beat(self) -> None:
         """Note that the event loop turns."""

@@ -30,11 +30,16 @@ class Metrics:
     build_info: Info
     config_info: Info
     start_timestamp_seconds: Gauge
+    config_reloads_total: Counter
+    config_differs: Gauge
+    worker_respawns: Gauge
+    stalled: Gauge
     lines_total: Counter
     observability_lines_total: Counter
     source_bytes_total: Counter
     source_problem: Gauge
     records_total: Counter
+    events_total: Counter
     quarantined_total: Counter
     gaps_total: Counter
     bytes_lost_total: Counter
@@ -57,6 +62,7 @@ class Metrics:
     heartbeat_timestamp_seconds: Gauge
     head_size: Gauge
     forks_total: Counter
+    state_losses_total: Counter
     clock_synchronized: Gauge
     clock_offset_seconds: Gauge
     clock_max_error_seconds: Gauge
@@ -84,18 +90,23 @@ class Metrics:
         prometheus_client.disable_created_metrics()  # type: ignore[no-untyped-call]
         self.registry = CollectorRegistry(auto_describe=True)
         ProcessCollector(registry=self.registry)
-        known = {"source": tuple(sources), "store": tuple(stores)}
         for entry in CATALOGUE:
-            instrument = _make(entry, self.registry)
-            setattr(self, entry.name, instrument)
-            if entry.labels and not isinstance(instrument, Info):
-                for values in product(*(label.values if label.values is not None else known[label.name] for label in entry.labels)):
-                    instrument.labels(*values)
+            setattr(self, entry.name, _make(entry, self.registry))
+        self.expect(sources, stores)
         self.build_info.info({"version": version})
         self.config_info.info({"sha256": config_sha256})
         self.start_timestamp_seconds.set(started_at.timestamp())
         for gauge in (self.clock_synchronized, self.clock_offset_seconds, self.clock_max_error_seconds):
             gauge.set(math.nan)
+
+    def expect(self, sources: Iterable[str], stores: Iterable[str]) -> None:
+        """Begin the series of these sources and stores at zero; those that have begun stay as they are."""
+        known = {"source": tuple(sources), "store": tuple(stores)}
+        for entry in CATALOGUE:
+            instrument = getattr(self, entry.name)
+            if entry.labels and not isinstance(instrument, Info):
+                for values in product(*(label.values if label.values is not None else known[label.name] for label in entry.labels)):
+                    instrument.labels(*values)
 
     def confirm_heartbeat(self, at: datetime) -> None:
         """Note that a batch has the receipts of every required store, at a UTC time."""

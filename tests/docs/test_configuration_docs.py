@@ -105,7 +105,7 @@ def nodes(node: Node) -> Iterator[str]:
 def test_the_example_shows_every_key_and_no_other(tmp_path):
     text = re.sub(r"^(\s*)#(?=\S)", r"\1", EXAMPLE.read_text(encoding="utf-8"), flags=re.MULTILINE)
     (tmp_path / "t.yaml").write_text(text, encoding="utf-8")
-    shown = set(nodes(read_document(str(tmp_path / "t.yaml"), {}))) - {"sources[]", "stores[]", "sources[].file[]", "sources[].command[]"}
+    shown = {key for key in nodes(read_document(str(tmp_path / "t.yaml"), {})) if not key.endswith("[]")}
     shown = {key.replace("sources[].audit.", "audit.") for key in shown} | {"observability.file"}
     assert "{file: " in text.partition("observability:")[0].rpartition("\n\n")[2]
     assert shown == set(KEYS)
