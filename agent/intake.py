@@ -49,6 +49,7 @@ class Cursor(msgspec.Struct, frozen=True, kw_only=True):
         head_sha256: Hex SHA-256 of the first `head_bytes` bytes.
         anchors: Newest first; the first one is at `offset` (absent while offset is 0).
         finished: Read to its end and never looked for again; the row is dropped some time later.
+        rotated: The file was seen to have lost its name to another one, so what lies in its inode at that name is not it.
         token: The position in the words of whoever keeps the data, where a number is not enough (a journal's own cursor).
     """
 
@@ -63,6 +64,7 @@ class Cursor(msgspec.Struct, frozen=True, kw_only=True):
     head_sha256: str = ""
     anchors: tuple[Anchor, ...] = ()
     finished: bool = False
+    rotated: bool = False
     token: str = ""
 
 
@@ -139,7 +141,15 @@ class Intake(Protocol):
     listeners: SealListeners
 
     def cursors(self, source: str) -> Sequence[Cursor]:
-        """Return the unfinished cursors of one source as they were when the spool was opened."""
+        """Return the unfinished cursors of one source as they were when the spool was opened, or last asked to look again."""
+        ...
+
+    def finished(self, source: str) -> Sequence[Cursor]:
+        """Return the finished cursors of one source that are still remembered, as of the same moment as `cursors`.
+
+        They tell a file that was read to its end from one that was never seen. The oldest are forgotten when there are many, so
+        that one is not among them proves nothing.
+        """
         ...
 
     async def submit(self, append: Append) -> Awaitable[None]:

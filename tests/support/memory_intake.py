@@ -31,6 +31,9 @@ class MemoryIntake:
     def cursors(self, source: str) -> Sequence[Cursor]:
         return [cursor for (owner, _), cursor in self._cursors.items() if owner == source and not cursor.finished]
 
+    def finished(self, source: str) -> Sequence[Cursor]:
+        return [cursor for (owner, _), cursor in self._cursors.items() if owner == source and cursor.finished]
+
     async def submit(self, append: Append) -> Awaitable[None]:
         durable: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiting.append((append, durable))

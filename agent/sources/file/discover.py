@@ -6,6 +6,7 @@ own right. This module must not open files; it looks at names and stat(2) only.
 
 from __future__ import annotations
 
+import errno
 import glob
 import os
 import re
@@ -15,7 +16,6 @@ from bisect import bisect_left
 from dataclasses import dataclass, field
 from functools import cmp_to_key, lru_cache, partial
 from itertools import islice, takewhile
-from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from .handle import GZIP_SUFFIX
@@ -32,6 +32,8 @@ _MAGIC: Final = re.compile(r"[*?[]")
 _TURNED: Final = re.compile(r"[.\-_~@](\d[\w.\-:+]*|old|bak|prev|previous|backup)")
 _NUMBER: Final = re.compile(r"\d{1,5}")
 _LOOKS: Final = 50
+_SUBFOLDERS: Final = 4096
+_NOT_THERE: Final = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP})
 _REST_NANOSECONDS: Final = 1_000_000_000
 
 
@@ -66,29 +68,45 @@ class Scan:
 
 
 def look(path: str) -> Found | None:
-    """Return what a path leads to, None if that is not a regular file one may look at."""
+    """Return what a path leads to, None if that is nothing or not a regular file.
+
+    Raises:
+        OSError: The system refused to say; the file may be there all the same.
+    """
     try:
         status = os.stat(path)  # noqa: PTH116 -- thousands of names a scan; a Path object each would double its cost
-    except OSError:
-        return None
+    except OSError as error:
+        if error.errno in _NOT_THERE:
+            return None
+        raise
     if not stat.S_ISREG(status.st_mode):
         return None
     return Found(path, (status.st_dev, status.st_ino), status.st_size, status.st_mtime_ns)
 
 
 def look_at(paths: Iterable[str]) -> list[Found | None]:
-    """Look at several paths."""
-    return [look(path) for path in paths]
+    """Look at several paths; None also for one that cannot be looked at."""
+    return [_look_if_possible(path) for path in paths]
+
+
+def _look_if_possible(path: str) -> Found | None:
+    try:
+        return look(path)
+    except OSError:
+        return None
 
 
 def scan(patterns: Iterable[str]) -> Scan:
-    """Look for the files that the patterns (glob, with ``**``) name now; a folder that does not exist has none."""
+    """Look for the files that the patterns (glob, with ``**``) name now; a folder that does not exist has none.
+
+    What cannot be looked at is left out, so a name that is missing need not be gone: ask `look` before concluding that.
+    """
     result = Scan()
     for pattern in patterns:
         for path in sorted(glob.glob(pattern, recursive=True)):  # noqa: PTH207 -- patterns may be absolute
             if path in result.by_path or path.endswith(_COMPRESSED):
                 continue
-            found = look(path)
+            found = _look_if_possible(path)
             if found is not None:
                 result.by_path[path] = found
                 result.names.setdefault(found.key, []).append(path)
@@ -106,10 +124,11 @@ def folders(patterns: Iterable[str]) -> tuple[frozenset[str], frozenset[str]]:
             base = os.path.dirname(before) or "."  # noqa: PTH120
             while _MAGIC.search(base):
                 base = os.path.dirname(base) or "."  # noqa: PTH120
-            if Path(base).is_dir():
+            if os.path.isdir(base):  # noqa: PTH112 -- never raises, as Path.is_dir does
                 deep.add(base)
         else:
-            flat.update(name for name in (glob.glob(folder) if _MAGIC.search(folder) else (folder,)) if Path(name).is_dir())  # noqa: PTH207
+            named = glob.glob(folder) if _MAGIC.search(folder) else (folder,)  # noqa: PTH207
+            flat.update(name for name in named if os.path.isdir(name))  # noqa: PTH112
     return frozenset(flat - deep), frozenset(deep)
 
 
@@ -127,19 +146,28 @@ class Around:
     siblings: tuple[Found, ...]
 
 
-def around(path: str) -> Around:
+def around(path: str, folders: Iterable[str] = ()) -> Around:
     """Look at a path and at the names beside it, again and again until two looks in a row agree on who has which name.
 
     A rotation renames one file after another, so that a single look may miss a file that was moved from a name not yet looked
     at to one that was, and take the younger ones for all there is. Where names never come to rest, every file that any look
     has found is returned.
+
+    Args:
+        path: The path.
+        folders: Other folders in which files of this name lie once they are rotated.
+
+    Raises:
+        OSError: The system refused to say what there is.
     """
+    own = os.path.dirname(path) or "."  # noqa: PTH120 -- as above
+    searched = [own, *sorted(folder for folder in folders if not _same_folder(folder, own))]
     ever: dict[Key, Found] = {}
     before: dict[str, Key] | None = None
     home: Found | None = None
     beside: list[Found] = []
     for _ in range(_LOOKS):
-        home, beside = _look_around(path)
+        home, beside = look(path), _look_beside(path, searched)
         names = {one.path: one.key for one in (*beside, *([] if home is None else [home]))}
         if names == before:
             break
@@ -150,20 +178,34 @@ def around(path: str) -> Around:
     return Around(home, tuple(sorted(beside, key=lambda one: (one.path.endswith(GZIP_SUFFIX), -one.modified_ns, one.path))))
 
 
-def _look_around(path: str) -> tuple[Found | None, list[Found]]:
-    folder, base = os.path.split(path)
-    stem = os.path.splitext(base)[0] or base  # noqa: PTH122 -- as above
+def _same_folder(folder: str, other: str) -> bool:
     try:
-        names = _names(folder or ".")
+        return os.path.samefile(folder, other)  # noqa: PTH121 -- as above
     except OSError:
-        return None, []
-    beside = islice(names, bisect_left(names, stem), None)
-    named = [name for name in takewhile(lambda name: name.startswith(stem), beside) if not name[len(stem) : len(stem) + 1].isalnum()]
-    found = [look(os.path.join(folder, name)) for name in named if name != base]  # noqa: PTH118
-    usable = [
-        one for one in found if one is not None and (one.path.endswith(GZIP_SUFFIX) or not one.path.endswith((*_COMPRESSED, _UNFINISHED)))
-    ]
-    return look(path), usable
+        return False
+
+
+def _look_beside(path: str, searched: Sequence[str]) -> list[Found]:
+    base = os.path.basename(path)  # noqa: PTH119
+    stem = os.path.splitext(base)[0] or base  # noqa: PTH122 -- as above
+    usable = []
+    for folder in searched:
+        try:
+            names = _names(folder)
+        except OSError as error:
+            if error.errno in _NOT_THERE:
+                continue
+            raise
+        beside = takewhile(lambda name: name.startswith(stem), islice(names, bisect_left(names, stem), None))
+        for name in beside:
+            if name == base or name[len(stem) : len(stem) + 1].isalnum():
+                continue
+            if not name.endswith(GZIP_SUFFIX) and name.endswith((*_COMPRESSED, _UNFINISHED)):
+                continue
+            found = look(os.path.join(folder, name))  # noqa: PTH118
+            if found is not None:
+                usable.append(found)
+    return usable
 
 
 def _names(folder: str) -> Sequence[str]:
@@ -184,6 +226,16 @@ def _names(folder: str) -> Sequence[str]:
 @lru_cache(maxsize=8)
 def _names_at_rest(folder: str, _modified_ns: int) -> Sequence[str]:
     return sorted(os.listdir(folder))  # noqa: PTH208
+
+
+def subfolders(path: str) -> list[str]:
+    """Return the folders beside a path, where some rotate to (logrotate's ``olddir``); none if they cannot be listed."""
+    folder = os.path.dirname(path) or "."  # noqa: PTH120
+    try:
+        with os.scandir(folder) as entries:
+            return sorted(entry.path for entry in islice(entries, _SUBFOLDERS) if entry.is_dir(follow_symlinks=False))
+    except OSError:
+        return []
 
 
 def turned(path: str, name: str) -> str | None:

@@ -2,7 +2,8 @@
 
 A file is known by its content (architecture.md, "Tail: what makes a file the same file"): the SHA-256 of its head and of
 the 256 bytes before the cursor, with a few older marks behind it at growing distances. Device and inode only rank
-candidates, except at offset 0, where there is no content and they alone decide.
+candidates, except where nothing was read yet: then a file is known by its first bytes as they were seen first, and where it
+had none, device and inode alone decide.
 
 Invariants: a file that shrank below the cursor or holds other bytes before it is never taken for the same; marks are at
 most eight, whatever the size. Pure: bytes come from a function that the caller passes; no files, clock or network here.
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
 
 HEAD_BYTES: Final = 1024
 WINDOW_BYTES: Final = 256
+_TELLING_BYTES: Final = 16
+"""So many first bytes must be known to recognise an unread file that has another inode now."""
 _DISTANCES: Final = (64 * 1024, 1024 * 1024, 16 * 1024 * 1024)
 
 
@@ -71,7 +74,7 @@ def judge(cursor: Cursor, key: Key, size: int, read: ReadAt) -> Judgement:
         read: Reads it.
     """
     if cursor.offset == 0:
-        return Judgement(Sameness.SAME if key == (cursor.device, cursor.inode) else Sameness.OTHER, 0)
+        return Judgement(Sameness.SAME if _begins_alike(cursor, key, size, read) else Sameness.OTHER, 0)
     if size < cursor.head_bytes or digest(read(0, cursor.head_bytes)) != cursor.head_sha256:
         return Judgement(Sameness.OTHER, 0)
     for anchor in cursor.anchors:
@@ -80,6 +83,14 @@ def judge(cursor: Cursor, key: Key, size: int, read: ReadAt) -> Judgement:
         if (same or anchor.offset >= cursor.head_bytes) and anchor.offset <= size and _fits(anchor, read):
             return Judgement(Sameness.SAME if same else Sameness.ROLLED_BACK, anchor.offset)
     return Judgement(Sameness.OTHER, 0)
+
+
+def _begins_alike(cursor: Cursor, key: Key, size: int, read: ReadAt) -> bool:
+    """Compare a file of which nothing was read yet with what it began with when it was seen first."""
+    own = key == (cursor.device, cursor.inode)
+    if not cursor.head_bytes or (not own and cursor.head_bytes < _TELLING_BYTES):
+        return own
+    return size >= cursor.head_bytes and digest(read(0, cursor.head_bytes)) == cursor.head_sha256
 
 
 def _fits(anchor: Anchor, read: ReadAt) -> bool:

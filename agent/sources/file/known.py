@@ -60,8 +60,17 @@ class Known:
             return ended
         return None
 
-    async def was_read(self, lane: Lane, found: Found) -> bool:
-        """Tell whether a file was read to its end, or is the compressed twin of one of the lane that was or is being read."""
+    async def was_read(self, lane: Lane, found: Found, *, strict: bool = True) -> bool:
+        """Tell whether a file was read to its end, or is the compressed twin of one of the lane that was or is being read.
+
+        Args:
+            lane: The lane it would belong to.
+            found: The file.
+            strict: Whether it may be said that it cannot be told; else a file that cannot be read is no twin.
+
+        Raises:
+            OSError: It cannot be told, as a file cannot be read.
+        """
         ended = self._ended.get(found.key)
         if ended is not None and ended.offset == found.size and (await self._judge(ended, found)).sameness is Sameness.SAME:
             return True
@@ -80,6 +89,9 @@ class Known:
         except RacedError:
             # It is looked for again with the next change of the folder, which this is.
             return True
+        except OSError:
+            if strict:
+                raise
         return False
 
     async def _judge(self, cursor: Cursor, found: Found) -> Judgement:

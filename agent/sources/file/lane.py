@@ -10,6 +10,7 @@ Invariants: a file is in one lane only; its place there never changes. This modu
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, field
 from enum import Enum, auto
 from typing import TYPE_CHECKING
@@ -28,6 +29,7 @@ class Turn(Enum):
     MOVED = auto()
     AT_END = auto()
     BUSY = auto()
+    REFUSED = auto()
 
 
 @dataclass(slots=True, eq=False)
@@ -78,6 +80,11 @@ class Tailed:
         return self.reader.key
 
     @property
+    def is_unplaced(self) -> bool:
+        """Whether it is not clear yet where the file is."""
+        return self.key[0] < 0
+
+    @property
     def resting(self) -> bool:
         """Whether nothing is expected of it until it is woken."""
         return self.settled and not self.woken
@@ -92,12 +99,20 @@ class Lane:
         files: Oldest first.
         last: The newest file that was read to its end and left the lane.
         queued: It is in line for a turn.
+        folders: Other folders into which its files were seen to be rotated.
     """
 
     path: str
     files: list[Tailed] = field(default_factory=list)
     last: Found | None = None
     queued: bool = False
+    folders: frozenset[str] = frozenset()
+
+    def note_folder(self, found: Found) -> None:
+        """Remember where a file was found, if it is not beside the path."""
+        folder = os.path.dirname(found.path)  # noqa: PTH120 -- as in discover
+        if folder != os.path.dirname(self.path):  # noqa: PTH120
+            self.folders |= {folder}
 
 
 def follow(tailed: Tailed, previous: Tailed) -> bool:

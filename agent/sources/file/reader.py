@@ -137,6 +137,7 @@ class Reader:
         self._block_bytes = context.settings.block_bytes
         self._head = b""
         self._window = b""
+        self._beginning = b""
         self._cutter = self._new_cutter(self._cursor.offset)
         envelope = context.wrapped.envelope
         self.unwrapping = None if envelope is None else Unwrapping(envelope, cursor.path)
@@ -168,6 +169,13 @@ class Reader:
         """Let the cursor carry another path from now on."""
         self._cursor = replace(self._cursor, path=path)
 
+    def mark(self, *, rotated: bool) -> bool:
+        """Let the cursor say whether the file was rotated away; return whether that is news."""
+        if self._cursor.rotated == rotated:
+            return False
+        self._cursor = replace(self._cursor, rotated=rotated)
+        return True
+
     def look(self) -> Found:
         """Return the open file as stat(2) shows it, with no path if it was deleted; a closed one as it was last seen."""
         if self._handle is not None:
@@ -184,8 +192,10 @@ class Reader:
         """
         if self._handle is None and self._open() is not None:
             return True
-        size = None if self._handle is None else self._handle.size()
-        return size is None or size != self._cutter.offset
+        handle = self._handle
+        if handle is None or self._begins_anew(handle):
+            return True
+        return handle.size() != self._cutter.offset
 
     def adopt(self, part: Part) -> None:
         """Go on behind what a successor has made durable of this file."""
@@ -215,7 +225,7 @@ class Reader:
         position = self._cutter.offset
         size = handle.size()
         data = handle.read(position - before, before + block_bytes)
-        if (size is not None and size < position) or data[:before] != self._window:
+        if (size is not None and size < position) or data[:before] != self._window or self._begins_anew(handle):
             return self._changed(handle)
         if size is None:
             size = position - before + len(data)
@@ -319,7 +329,9 @@ class Reader:
             cursor = self._cursor
             verdict = judge(cursor, handle.key, 2**62 if size is None else size, handle.read)
             if verdict.sameness is Sameness.SAME:
-                self._head = handle.read(0, cursor.head_bytes)
+                beginning = handle.read(0, cursor.head_bytes)
+                self._head = beginning if cursor.offset else b""
+                self._beginning = beginning
                 length = min(WINDOW_BYTES, cursor.offset)
                 self._window = handle.read(cursor.offset - length, length)
                 self._cutter = self._new_cutter(self._cursor.offset)
@@ -328,6 +340,19 @@ class Reader:
             raise
         self._handle = handle
         return None if verdict.sameness is Sameness.SAME else verdict
+
+    def _begins_anew(self, handle: Handle) -> bool:
+        """Tell whether a file of which nothing was read yet begins otherwise than it did; keep in mind how it begins."""
+        cursor = self._cursor
+        if cursor.offset:
+            return False
+        beginning = handle.read(0, HEAD_BYTES)
+        if not beginning.startswith(self._beginning):
+            return True
+        if len(beginning) > len(self._beginning):
+            self._beginning = beginning
+            self._cursor = replace(cursor, head_bytes=len(beginning), head_sha256=digest(beginning))
+        return False
 
     def _changed(self, handle: Handle) -> Step:
         """Say what a file is that is not what it was; inside an over-long line, go back to its start."""

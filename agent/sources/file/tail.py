@@ -7,7 +7,9 @@ lanes (`lane`).
 Invariants:
     - Records, progress and the cursor behind them are one append: after a crash every byte is read again that was not
       durable, and none that was.
-    - A path's rotated files are read to their end before newer ones.
+    - The complete lines of a path's rotated files are read before those of newer ones. A last line without newline counts once
+      its file stayed at its end for a while, and a file that cannot be read is waited for for some seconds; neither holds up
+      what came after for longer.
     - Bytes that cannot be read any more are stated in gap records, in the append that ends their cursor.
     - A cursor's path is the name the file was tailed under; rotation does not change it.
     - A file that cannot be read is reported and tried again for ever; it holds up no other path.
@@ -21,6 +23,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 from collections import OrderedDict, deque
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -36,6 +39,7 @@ from .losses import gap_append
 from .reader import PLAIN, Context, MovedError, Wrapped
 from .settings import TailSettings
 from .timers import Timers
+from .troubles import Troubles
 from .wake import Watcher
 
 if TYPE_CHECKING:
@@ -87,7 +91,6 @@ class FileSource:
         self._settings = settings or TailSettings()
         self._intake = intake
         self._sink = observability_sink
-        self._problem = problem
         self._channel = channel
         self._clock = clock
         self._source = source_id
@@ -100,7 +103,8 @@ class FileSource:
         self._timers = Timers()
         self._wake = asyncio.Event()
         self._open: OrderedDict[Tailed, None] = OrderedDict()
-        self._problems: dict[Tailed, tuple[str, str]] = {}
+        self._troubles = Troubles(problem)
+        self._unclear: set[str] = set()
         self._failure: BaseException | None = None
         self._rescan_at = 0.0
         self._begun = False
@@ -185,10 +189,19 @@ class FileSource:
         self._open.pop(tailed, None)
         tailed.reader.close()
 
+    def unclear(self, path: str, error: OSError | None) -> None:
+        """Report that it cannot be told what has become of a path; folders are looked through often until it can."""
+        if error is None:
+            self._unclear.discard(path)
+            self._troubles.cured(path)
+        else:
+            self._unclear.add(path)
+            self._troubles.met(path, path, error)
+
     async def _begin(self) -> None:
         if not self._begun:
             self._begun = True
-            await self._life.begin([cursor for cursor in self._intake.cursors(self._source) if not cursor.finished])
+            await self._life.begin(self._intake.cursors(self._source), self._intake.finished(self._source))
             self._after_scan()
 
     async def _rescan_if_due(self) -> None:
@@ -197,7 +210,8 @@ class FileSource:
             self._after_scan()
 
     def _after_scan(self) -> None:
-        pause = self._settings.poll_seconds if self._watcher.polling else self._settings.rescan_seconds
+        often = self._watcher.polling or self._unclear
+        pause = self._settings.poll_seconds if often else self._settings.rescan_seconds
         self._rescan_at = self._now() + pause
         self._watcher.folders(*discover.folders(self._patterns))
 
@@ -215,6 +229,9 @@ class FileSource:
             if index and not follow(tailed, files[index - 1]):
                 return
             outcome = await self._read(tailed)
+            if outcome is Turn.REFUSED and tailed.retry_seconds < self._settings.retry_seconds[1]:
+                # What comes after it waits for a while, to stay in order; not for ever, as it may never be readable again.
+                return
             if outcome is Turn.MOVED:
                 self.ready(lane)
                 return
@@ -224,17 +241,26 @@ class FileSource:
     async def _has_more(self, tailed: Tailed) -> bool:
         try:
             more = await self.hop(tailed.reader.has_more)
+            self._note_open(tailed)
         except (OSError, MovedError):
             return True
-        self._note_open(tailed)
         return more
 
     async def _read(self, tailed: Tailed) -> Turn:
         """Ask one file for a block, and do what comes of it."""
         now = self._now()
+        if tailed.retry_at > now:
+            return Turn.REFUSED
+        try:
+            return await self._ask(tailed, now)
+        except OSError as error:
+            self._report(tailed, error)
+            return Turn.REFUSED
+
+    async def _ask(self, tailed: Tailed, now: float) -> Turn:
         if tailed.resting and not tailed.parked and now >= tailed.linger_until:
             await self._life.expire(tailed)
-        if tailed.resting or tailed.retry_at > now:
+        if tailed.resting:
             return Turn.AT_END
         if tailed.pending >= self._settings.in_flight:
             return Turn.BUSY
@@ -246,13 +272,10 @@ class FileSource:
             step = await self.hop(partial(tailed.reader.step, final=final))
         except (MovedError, FileNotFoundError):
             await self._life.moved(tailed)
-            self._cure(tailed)
+            self._troubles.cured(tailed)
             return Turn.MOVED
-        except OSError as error:
-            self._report(tailed, error)
-            return Turn.AT_END
-        self._note_open(tailed)
-        self._cure(tailed)
+        self._note_open(tailed, step.size)
+        self._troubles.cured(tailed)
         tailed.retry_seconds = tailed.retry_at = 0.0
         if waits_anew(tailed, now, waiting=step.waiting, moved=step.append is not None):
             self._timers.add(now + self._settings.unfinished_seconds, tailed.lane)
@@ -291,15 +314,20 @@ class FileSource:
             self._timers.add(now + self._settings.eof_hold_seconds, tailed.lane)
         return Turn.AT_END
 
-    def _note_open(self, tailed: Tailed) -> None:
-        """Watch a file that was opened, and close the one that was quiet longest if too many are open."""
+    def _note_open(self, tailed: Tailed, size: int | None = None) -> None:
+        """Watch a file that was opened, and close the one that was quiet longest if too many are open.
+
+        Args:
+            tailed: The file.
+            size: Its size when it was read to its end, in bytes; None if more may be there.
+        """
         fd = tailed.reader.fd
         if fd is None:
             return
         self._open[tailed] = None
         self._open.move_to_end(tailed)
-        if self._watcher.add(tailed, fd):
-            # What was written between the opening and the watch has made no event.
+        if self._watcher.add(tailed, fd) and (size is None or os.fstat(fd).st_size != size):
+            # What was written between the look and the watch has made no event.
             tailed.woken = True
             self.ready(tailed.lane)
         if len(self._open) > self._settings.max_open:
@@ -315,19 +343,7 @@ class FileSource:
         tailed.woken = True
         self.release(tailed)
         self._timers.add(tailed.retry_at, tailed.lane)
-        problem = (tailed.reader.path, error.strerror or str(error))
-        if self._problems.get(tailed) != problem:
-            self._cure(tailed)
-            self._problems[tailed] = problem
-            _LOG.warning("%s cannot be read: %s", *problem)
-            if self._problem is not None:
-                self._problem(*problem)
-
-    def _cure(self, tailed: Tailed) -> None:
-        """Note that a file can be read again, or need not be any more."""
-        problem = self._problems.pop(tailed, None)
-        if problem is not None and self._problem is not None:
-            self._problem(problem[0], None)
+        self._troubles.met(tailed, tailed.reader.path, error)
 
     async def _sleep(self, stop: asyncio.Event) -> None:
         """Wait for an event, a timer or the next rescan."""

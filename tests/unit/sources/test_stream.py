@@ -52,6 +52,9 @@ class Intake:
     def cursors(self, source: str) -> Sequence[Cursor]:
         return [cursor for cursor in self._cursors if cursor.source == source]
 
+    def finished(self, source: str) -> Sequence[Cursor]:
+        return [cursor for cursor in self._cursors if cursor.source == source and cursor.finished]
+
     async def submit(self, append: Append) -> Awaitable[None]:
         while not append.small and not self.room:
             await asyncio.sleep(0.005)

@@ -1,0 +1,215 @@
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from agent.sources.file import TailSettings, handle, reader
+from tests.support.tail_bench import Bench, turn
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@pytest.fixture
+async def bench(tmp_path: Path):
+    bench = Bench(tmp_path)
+    yield bench
+    await bench.stop()
+
+
+def copy_and_truncate(path: Path) -> None:
+    number = 1
+    while path.with_name(f"{path.name}.{number}").exists():
+        number += 1
+    for one in range(number, 1, -1):
+        path.with_name(f"{path.name}.{one - 1}").rename(path.with_name(f"{path.name}.{one}"))
+    shutil.copyfile(path, path.with_name(f"{path.name}.1"))
+    os.truncate(path, 0)
+
+
+async def test_a_truncation_while_the_copy_of_the_one_before_waits_to_be_read_is_seen(bench: Bench):
+    bench.write(audit=5)
+    await bench.drain()
+    bench.write(audit=5)
+    copy_and_truncate(bench.path)
+    bench.write(audit=5)
+    source = bench.source()
+    await source._life.rescan()
+    while source._queue and not any(tailed.copied for tailed in source._life.files.values()):
+        await source._turn(source._queue.popleft())
+    (anew,) = [tailed for tailed in source._life.files.values() if not tailed.rotated]
+    assert anew.reader.cursor.offset == 0
+    anew.reader.has_more()
+    bench.write(audit=5)
+    copy_and_truncate(bench.path)
+    bench.write(audit=1)
+    await bench.drain()
+    await bench.drain()
+    assert bench.ids() == bench.written
+
+
+@pytest.mark.parametrize("down", [False, True])
+@pytest.mark.parametrize("times", [1, 3])
+async def test_files_rotated_into_another_folder_are_read(bench: Bench, *, times: int, down: bool):
+    bench.write(audit=5)
+    await bench.drain()
+    if down:
+        await bench.stop()
+    folder = bench.folder / "old"
+    folder.mkdir()
+    for number in range(times):
+        bench.write(audit=5)
+        bench.path.rename(folder / f"app.log.{number + 1}")
+        bench.path.touch()
+    bench.write(audit=1)
+    await bench.drain()
+    await bench.drain()
+    assert bench.ids() == bench.written
+    assert bench.gaps() == []
+
+
+@pytest.mark.parametrize("keep", [1, 2])
+async def test_files_that_came_and_were_deleted_between_two_looks_are_stated(bench: Bench, keep: int):
+    bench.write(audit=5)
+    await bench.drain()
+    for _ in range(keep + 3):
+        bench.write(audit=5)
+        turn(bench.path)
+        bench.path.with_name(f"app.log.{keep + 1}").unlink(missing_ok=True)
+    bench.write(audit=1)
+    await bench.drain()
+    await bench.drain()
+    assert bench.ids() == bench.written[:10] + bench.written[-5 * keep - 1 :]
+    assert [(gap["cause"], gap["certainty"]) for gap in bench.gaps()] == [("rotated_away", "possible")]
+
+
+@pytest.mark.parametrize("unread", [0, 5])
+async def test_what_came_after_a_file_that_is_gone_is_read_at_the_next_start(bench: Bench, unread: int):
+    bench.write(audit=5)
+    await bench.drain()
+    await bench.stop()
+    bench.write(audit=unread)
+    lost = bench.written[5:]
+    turn(bench.path)
+    held = bench.path.with_name("app.log.1").open("rb")
+    bench.path.with_name("app.log.1").unlink()
+    for _ in range(3):
+        bench.write(audit=3)
+        turn(bench.path)
+    bench.write(audit=1)
+    await bench.drain()
+    held.close()
+    assert bench.ids() == [one for one in bench.written if one not in lost]
+    assert [(gap["cause"], gap["certainty"]) for gap in bench.gaps()] == [("rotated_away", "unbounded")]
+
+
+async def test_what_was_read_to_its_end_before_is_not_read_again_beside_a_file_that_is_gone(bench: Bench):
+    for _ in range(3):
+        bench.write(audit=3)
+        await bench.drain()
+        turn(bench.path)
+    bench.write(audit=1)
+    await bench.drain()
+    await bench.drain()
+    await bench.stop()
+    held = [path.open("rb") for path in bench.folder.iterdir()]
+    bench.path.unlink()
+    for path in bench.folder.iterdir():
+        os.utime(path)
+    bench.write(audit=1)
+    await bench.drain()
+    for file in held:
+        file.close()
+    assert bench.ids() == bench.written
+
+
+async def test_a_file_known_by_its_first_bytes_only_is_found_again_in_another_inode(bench: Bench):
+    bench.write(audit=2)
+    source = bench.source()
+    await source._begin()
+    await bench.stop()
+    assert [cursor.offset for cursor in bench.intake.cursors("app")] == [0]
+    shutil.copyfile(bench.path, bench.path.with_name("app.log.1"))
+    held = bench.path.open("rb")
+    bench.path.unlink()
+    bench.write(audit=1)
+    await bench.drain()
+    held.close()
+    assert bench.ids() == bench.written
+    assert bench.gaps() == []
+
+
+async def test_more_files_than_may_be_open_come_to_rest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    opened = 0
+    real = handle.open_handle
+
+    def counting(path: str) -> Any:
+        nonlocal opened
+        opened += 1
+        return real(path)
+
+    monkeypatch.setattr(reader, "open_handle", counting)
+    bench = Bench(tmp_path, TailSettings(max_open=4, rescan_seconds=60))
+    for number in range(12):
+        bench.write(audit=1, path=tmp_path / f"{number}.log")
+    stop = asyncio.Event()
+    task = asyncio.create_task(bench.source().run(stop))
+    async with asyncio.timeout(20):
+        while len(bench.ids()) < 12:
+            await asyncio.sleep(0.01)
+    before = opened
+    await asyncio.sleep(1)
+    assert opened - before <= 12
+    stop.set()
+    await task
+
+
+REFUSALS = ["listing", "stat", "open", "read"]
+
+
+@pytest.mark.parametrize("refused", REFUSALS)
+@pytest.mark.parametrize("step", ["start", "rotated", "truncated", "compressed"])
+async def test_a_refusal_to_look_concludes_nothing(bench: Bench, monkeypatch: pytest.MonkeyPatch, *, refused: str, step: str):
+    bench.settings = TailSettings(eof_hold_seconds=0, linger_seconds=0, retry_seconds=(0.05, 0.1), poll_seconds=0.02)
+    bench.write(audit=3)
+    await bench.drain()
+    if step == "start":
+        await bench.stop()
+    bench.write(audit=3)
+    if step == "truncated":
+        copy_and_truncate(bench.path)
+    else:
+        turn(bench.path)
+        bench.write(audit=2)
+        turn(bench.path)
+    bench.write(audit=1)
+    refuse(monkeypatch, refused, str(bench.folder))
+    try:
+        for _ in range(3):
+            await bench.drain()
+    finally:
+        monkeypatch.undo()
+    for _ in range(3):
+        await asyncio.sleep(0.15)
+        await bench.drain()
+    assert bench.ids() == bench.written
+    assert [gap["certainty"] for gap in bench.gaps()] == (["possible"] if step == "truncated" else [])
+    assert not any(dict(bench.problems).values())
+
+
+def refuse(monkeypatch: pytest.MonkeyPatch, what: str, folder: str) -> None:
+    """Let every call of one kind fail below a folder, except for the log itself while it is read."""
+    module, name = {"listing": (os, "listdir"), "stat": (os, "stat"), "open": (os, "open"), "read": (os, "pread")}[what]
+    real = getattr(module, name)
+
+    def refusing(first: Any, *rest: Any, **more: Any) -> Any:
+        path = os.readlink(f"/proc/self/fd/{first}") if what == "read" else str(first)  # noqa: PTH115
+        if path.startswith(folder):
+            raise OSError(5, "Input/output error")
+        return real(first, *rest, **more)
+
+    monkeypatch.setattr(module, name, refusing)
