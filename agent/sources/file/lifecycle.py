@@ -20,11 +20,11 @@ from ...trail.ulid import ulid_milliseconds
 from . import discover
 from .appends import Loss
 from .discover import Found
-from .identity import Judgement, Sameness
+from .identity import Judgement, Sameness, digest
 from .lane import Lane
 from .losses import unread_of
 from .reader import Context, Reader
-from .recovery import Unclear, held_folder, judge_at, locate, locate_all
+from .recovery import Unclear, beginning_of, held_folder, judge_at, locate, locate_all
 from .roster import GONE, Roster, Shell, shown
 
 if TYPE_CHECKING:
@@ -151,6 +151,8 @@ class Lifecycle:
         newest = lane.files[-1].key if lane.files else None
         if home is None or home.key != newest:
             await self._queue_later(lane)
+        else:
+            await self._queue_copies(lane, home)
         if not lane.files and home is None:
             self.roster.lanes.pop(lane.path, None)
 
@@ -241,6 +243,30 @@ class Lifecycle:
             detail = _BETWEEN.format(unread[0].path)
             await self.roster.state(cursor, [Loss(GapCause.ROTATED_AWAY, Certainty.POSSIBLE, start, None, detail)])
 
+    async def _queue_copies(self, lane: Lane, home: Found) -> None:
+        """Queue the copies of what a log held and lost by truncation between its first sight, when it was empty, and its first line.
+
+        Nothing about the log itself tells of them: nobody saw how it began.
+        """
+        newest = lane.files[-1]
+        if not newest.began_empty or newest.looked_ns == home.modified_ns:
+            return
+        # In this order: what is there after this look at its beginning is noticed when it changes.
+        beginning = await self._shell.hop(beginning_of, home)
+        if beginning:
+            newest.reader.begins(beginning)
+        here = await self._around(lane)
+        cursor = newest.reader.cursor
+        mark = Found("", home.key, 0, _first_seen_ns(cursor))
+        for found in await self._unread(lane, mark, here, covered=False):
+            # A copy of what it holds now is being made, and is looked for by this once the log is truncated.
+            head = (await self._shell.hop(beginning_of, found))[: cursor.head_bytes]
+            if not cursor.head_bytes or digest(head) != cursor.head_sha256:
+                copy = self.roster.add(lane.path, found, await self.roster.resume_or_new(found, lane.path), before=newest)
+                copy.rotated = copy.copied = True
+        newest.looked_ns = home.modified_ns
+        newest.began_empty = not cursor.head_bytes
+
     async def _unread(self, lane: Lane, after: Found | None, here: Around, *, covered: bool) -> list[Found]:
         """Return the rotated files after one of a lane, oldest first, that were not and will not be read otherwise.
 
@@ -311,6 +337,7 @@ class Lifecycle:
         tailed.ended_at = None
         accounted = max(cursor.offset, cursor.size_seen)
         tailed.reader = Reader(self._context, roster.fresh(cursor.path, tailed.key, 0), path, hole_from=accounted)
+        tailed.began_empty = True
         for found, start in copies:
             copy = roster.add(tailed.lane.path, found, start, before=tailed)
             copy.rotated = copy.copied = True
@@ -344,7 +371,8 @@ class Lifecycle:
         """Note that a rotated file was read to its end, its last line included, as a copy's end is a truncation's gap."""
         tailed.settled = True
         if tailed.copied:
-            cursor = tailed.reader.cursor
+            # The copy is what will be met again, not the log it was made of.
+            cursor = _rebound(tailed.reader.cursor, tailed.key)
             for other in tailed.lane.files:
                 if other.reader.hole_from is not None:
                     other.reader.hole_from = cursor.offset

@@ -197,6 +197,12 @@ class Reader:
             return True
         return handle.size() != self._cutter.offset
 
+    def begins(self, beginning: bytes) -> None:
+        """Keep in mind how a file begins of which nothing was read yet."""
+        if not self._cursor.offset and len(beginning) > len(self._beginning):
+            self._beginning = beginning
+            self._cursor = replace(self._cursor, head_bytes=len(beginning), head_sha256=digest(beginning))
+
     def adopt(self, part: Part) -> None:
         """Go on behind what a successor has made durable of this file."""
         self._cursor, self._head, self._window = part.after, part.head, part.window
@@ -343,15 +349,12 @@ class Reader:
 
     def _begins_anew(self, handle: Handle) -> bool:
         """Tell whether a file of which nothing was read yet begins otherwise than it did; keep in mind how it begins."""
-        cursor = self._cursor
-        if cursor.offset:
+        if self._cursor.offset:
             return False
         beginning = handle.read(0, HEAD_BYTES)
         if not beginning.startswith(self._beginning):
             return True
-        if len(beginning) > len(self._beginning):
-            self._beginning = beginning
-            self._cursor = replace(cursor, head_bytes=len(beginning), head_sha256=digest(beginning))
+        self.begins(beginning)
         return False
 
     def _changed(self, handle: Handle) -> Step:

@@ -141,6 +141,7 @@ class Roster:
         lane = self.lanes.setdefault(path, Lane(path))
         tailed = Tailed(Reader(self.context, cursor, found.path, key=found.key), lane, found)
         tailed.names = frozenset(self.scan.names.get(found.key, ()))
+        tailed.began_empty = not cursor.offset and not cursor.head_bytes
         lane.files.insert(len(lane.files) if before is None else lane.files.index(before), tailed)
         self.files[found.key] = tailed
         self.shell.ready(lane)

@@ -201,7 +201,12 @@ class FileSource:
     async def _begin(self) -> None:
         if not self._begun:
             self._begun = True
-            await self._life.begin(self._intake.cursors(self._source), self._intake.finished(self._source))
+            # A source that was of another kind under this id has left cursors that speak of no file.
+            unfinished, finished = (
+                [cursor for cursor in cursors if cursor.inode]
+                for cursors in (self._intake.cursors(self._source), self._intake.finished(self._source))
+            )
+            await self._life.begin(unfinished, finished)
             self._after_scan()
 
     async def _rescan_if_due(self) -> None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from agent.intake import Append, Cursor
 from agent.sources.file import TailSettings, handle, reader
 from tests.support.tail_bench import Bench, turn
 
@@ -48,6 +49,36 @@ async def test_a_truncation_while_the_copy_of_the_one_before_waits_to_be_read_is
     copy_and_truncate(bench.path)
     bench.write(audit=1)
     await bench.drain()
+    await bench.drain()
+    assert bench.ids() == bench.written
+
+
+@pytest.mark.parametrize("down", [False, True])
+async def test_truncations_of_a_log_that_was_empty_when_it_was_seen_are_noticed_by_their_copies(bench: Bench, *, down: bool):
+    bench.path.touch()
+    await bench.drain()
+    if down:
+        await bench.stop()
+    for _ in range(3):
+        bench.write(audit=5)
+        copy_and_truncate(bench.path)
+    bench.write(audit=1)
+    await bench.drain()
+    await bench.drain()
+    assert bench.ids() == bench.written
+    assert {(gap["cause"], gap["certainty"]) for gap in bench.gaps()} == {("truncated", "possible")}
+
+
+async def test_a_copy_that_is_being_made_of_an_unread_log_is_not_read_beside_it(bench: Bench):
+    bench.path.touch()
+    await bench.drain()
+    await bench.stop()
+    bench.write(audit=5)
+    shutil.copyfile(bench.path, bench.path.with_name("app.log.1"))
+    await bench.drain()
+    assert bench.ids() == bench.written
+    os.truncate(bench.path, 0)
+    bench.write(audit=1)
     await bench.drain()
     assert bench.ids() == bench.written
 
@@ -213,3 +244,16 @@ def refuse(monkeypatch: pytest.MonkeyPatch, what: str, folder: str) -> None:
         return real(first, *rest, **more)
 
     monkeypatch.setattr(module, name, refusing)
+
+
+async def test_cursors_that_speak_of_no_file_are_left_alone(bench: Bench):
+    bench.write(audit=1)
+    await bench.drain()
+    await bench.stop()
+    foreign = Cursor(source="app", file_id="0" * 26, path="127.0.0.1:8080", offset=500, size_seen=900, token="socket")
+    await bench.intake.submit(Append(cursors=(foreign,), observed_at="2026-01-08T14:32:07.000000Z"))
+    bench.write(audit=1)
+    await bench.drain()
+    assert bench.ids() == bench.written
+    assert bench.gaps() == []
+    assert foreign in bench.intake.cursors("app")

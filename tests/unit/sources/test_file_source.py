@@ -91,6 +91,7 @@ async def test_a_rotated_file_is_given_up_once_its_successor_is_rotated_too_howe
     assert bench.gaps() == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("restart", [False, True])
 async def test_a_writer_that_notices_the_rotation_late_loses_nothing(tmp_path: Path, *, restart: bool):
     bench = Bench(tmp_path, TailSettings(eof_hold_seconds=0.02, linger_seconds=0.02, rescan_seconds=0.02))
