@@ -9,17 +9,17 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from .spool.rows import Head, NewBatch, join_progress
+from .spool.rows import BlockMeta, Head, NewBatch, join_progress
 from .trail.batch import BatchBuilder
 from .trail.layout import seal_key
 from .trail.manifest import RecordCounts, Totals, Window
+from .trail.records import STATE_SOURCE, Certainty, GapCause, gap_body
 from .trail.seal import build_seal
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from .spool import Block
-    from .spool.rows import BlockMeta
+    from .spool import Block, StateLoss
     from .trail.layout import Origin
     from .trail.manifest import Manifest, SourceProgress
     from .trail.merkle import Frontier
@@ -92,6 +92,18 @@ class Pending:
             observed_min=min(m.observed_min for m in with_records),
             observed_max=max(m.observed_max for m in with_records),
         )
+
+
+def loss_block(loss: StateLoss, now: str) -> tuple[BlockMeta, bytes]:
+    """Return the block with the gap record that says what was lost with a state.
+
+    Args:
+        loss: What was lost.
+        now: RFC 3339 UTC.
+    """
+    detail = f"{loss.why}; {loss.saved}; the damaged state is kept in {loss.kept_in}"
+    body = gap_body(STATE_SOURCE, now, GapCause.STATE_LOST, Certainty.UNBOUNDED, None, None, detail)
+    return BlockMeta(observed_min=now, observed_max=now, records=1, gaps=1), body + b"\n"
 
 
 def sealed(

@@ -26,8 +26,7 @@ import structlog
 from msgspec import UNSET, UnsetType
 
 from .intake import Sealed
-from .pending import Pending, sealed
-from .spool.rows import BlockMeta, Head, NewBatch
+from .pending import Pending, loss_block, sealed
 from .trail.layout import Origin, data_key
 from .trail.manifest import (
     AgentState,
@@ -42,7 +41,6 @@ from .trail.manifest import (
 )
 from .trail.merkle import EMPTY_ROOT, Frontier
 from .trail.note import SigningKey
-from .trail.records import STATE_SOURCE, Certainty, GapCause, gap_body
 from .trail.ulid import new_ulid
 from .vitals.clock import rfc3339
 
@@ -50,6 +48,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from .spool import Confirmed, Spool, StateLoss
+    from .spool.rows import BlockMeta, Head, NewBatch
     from .vitals.clock import Clock
 
 READ_BYTES: Final = 1 << 20
@@ -57,6 +56,8 @@ READ_BYTES: Final = 1 << 20
 READ_EARLY_BYTES: Final = 512 << 10
 """With this much unread the sealer starts at once; with less it waits for READ_DELAY_SECONDS, to stay cheap when idle."""
 READ_DELAY_SECONDS: Final = 0.2
+CROWDED_SECONDS: Final = 1.0
+"""How often a heartbeat that was put off is thought of again."""
 
 log = structlog.get_logger("sealer")
 
@@ -157,12 +158,8 @@ class Sealer:
 
     async def _open_after(self, loss: StateLoss) -> None:
         """Begin an epoch that says what was lost with the state: by its link, and by a gap record before everything else."""
-        now = rfc3339(self._clock.now())
-        detail = f"{loss.why}; {loss.saved}; the damaged state is kept in {loss.kept_in}"
-        body = gap_body(STATE_SOURCE, now, GapCause.STATE_LOST, Certainty.UNBOUNDED, None, None, detail)
-        gap = BlockMeta(observed_min=now, observed_max=now, records=1, gaps=1)
         link = None if loss.origin is None else Continues(loss.origin, loss.size, loss.root.hex(), ContinuesWhy.STATE_LOST)
-        await self._open_epoch(link, first=(gap, body + b"\n"))
+        await self._open_epoch(link, first=loss_block(loss, rfc3339(self._clock.now())))
 
     def _reset(self, head: Head) -> None:
         self._pending = Pending(Frontier.decode(head.frontier))
@@ -198,6 +195,8 @@ class Sealer:
     def _seconds_to_next_cut(self) -> float:
         now = time.monotonic()
         due = self._last_cut + self._policy.heartbeat_seconds
+        if self._spool.is_crowded:  # A heartbeat is put off until there is room for it; verify then speaks of a silence, as it should.
+            due = max(due, now + CROWDED_SECONDS)
         if self._pending.first_record_at is not None:
             due = min(due, self._pending.first_record_at + self._policy.max_age_seconds)
         return due - now

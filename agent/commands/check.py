@@ -79,14 +79,17 @@ def _nearest(path: Path) -> Path:
 def _state(state: Path) -> Finding:
     """Open the state as the agent would, unless an agent has it."""
     from ..spool import Database, StateLock
+    from ..spool.aside import NOTE_FILE, SALVAGED_FILE, SUSPECT_FILE
     from ..spool.connection import DATABASE_FILE
 
-    if not (state / DATABASE_FILE).exists():
+    if not any((state / name).exists() for name in (DATABASE_FILE, f"{DATABASE_FILE}-wal", NOTE_FILE, SALVAGED_FILE, SUSPECT_FILE)):
         folder = _nearest(state)
         fit = os.access(folder, os.W_OK | os.X_OK) and folder.is_dir()
         return Finding("state", ok=fit, detail=f"{state}: empty, a new trail will be opened" if fit else f"cannot write below {folder}")
     try:
         with StateLock(state):
+            if (state / SALVAGED_FILE).exists():
+                return Finding("state", ok=True, detail=f"{state}: a damaged spool was being replaced; the next start goes on with that")
             db = Database(state)
             try:
                 problems, head, held = db.problems(), db.head(), db.held()

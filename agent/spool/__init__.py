@@ -14,7 +14,8 @@ single transactions, so a crash at any instruction leaves a state that a restart
     aside.py      a place for the damaged one
     database.py   the transactions themselves: synchronous, one thread, no policy
     thread.py     the one thread that calls it, and what only reads
-    queue.py      the asynchronous side: group commit, the bound, waiting (what the rest of the agent uses)
+    commits.py    the asynchronous side, first half: what is accepted, group commit, the bound, waiting
+    queue.py      its second half: life, sealing, shipping (what the rest of the agent uses)
     unsealing.py  a batch back to a block
     upgrade.py    a spool of an older format
     lock.py       one agent per state directory

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 DAMAGED_FOLDER: Final = "damaged"
 SUSPECT_FILE: Final = "suspect"
+UNFOUNDED_FILE: Final = "suspect.unfounded"
 NOTE_FILE: Final = "trail"
 PART_FILE: Final = f"{DATABASE_FILE}.part"
 SALVAGED_FILE: Final = f"{DATABASE_FILE}.salvaged"
@@ -63,17 +64,21 @@ def write_durably(path: Path, data: bytes) -> None:
 def note_trail(state: Path, origin: str, epochs: int) -> None:
     """Remember the newest trail outside of the spool; a disk that refuses does not hold up the agent."""
     value = _encode(Note(origin, epochs))
-    if read_note(state) != Note(origin, epochs):
-        with contextlib.suppress(OSError):
+    with contextlib.suppress(OSError):
+        if read_note(state) != Note(origin, epochs):
             write_durably(state / NOTE_FILE, value + b"\n" + sum_of(value).hex().encode() + b"\n")
 
 
 def read_note(state: Path) -> Note | None:
-    """Return what was remembered; None if nothing was, or if it cannot be relied on."""
+    """Return what was remembered; None if nothing was, or if it cannot be relied on.
+
+    Raises:
+        OSError: It may be there, and cannot be read now.
+    """
     try:
         value, stamp, _ = (state / NOTE_FILE).read_bytes().split(b"\n")
         return _decode(value) if stamp == sum_of(value).hex().encode() else None
-    except (OSError, ValueError, msgspec.DecodeError):
+    except (FileNotFoundError, ValueError, msgspec.DecodeError):
         return None
 
 
@@ -84,11 +89,20 @@ def suspect(state: Path, why: str) -> None:
 
 
 def suspicion(state: Path) -> str | None:
-    """Return what an earlier run noted; None if nothing."""
+    """Return what an earlier run noted; None if nothing.
+
+    Raises:
+        OSError: It may be there, and cannot be read now.
+    """
     try:
         return (state / SUSPECT_FILE).read_text(encoding="utf-8", errors="replace")
     except FileNotFoundError:
         return None
+
+
+def was_unfounded(state: Path) -> bool:
+    """Say whether the run before the one that noted its suspicion began with one, too, of which nothing was found."""
+    return (state / UNFOUNDED_FILE).exists()
 
 
 def count_attempt(state: Path) -> int:
@@ -100,6 +114,13 @@ def count_attempt(state: Path) -> int:
         return os.fstat(fd).st_size
     finally:
         os.close(fd)
+
+
+def take_back_attempt(state: Path) -> None:
+    """Let the newest attempt not count."""
+    path = state / ATTEMPTS_FILE
+    with contextlib.suppress(OSError):
+        os.truncate(path, max(0, path.stat().st_size - 1))
 
 
 def new_folder(state: Path) -> Path:
@@ -133,5 +154,9 @@ def remove_parts(state: Path) -> None:
 def clean_up(state: Path) -> None:
     """Remove what is of no use once a sound spool is in its place."""
     remove_parts(state)
+    if (state / SUSPECT_FILE).exists():  # It was looked at as a whole, and what was read wrongly then is read rightly now.
+        (state / SUSPECT_FILE).rename(state / UNFOUNDED_FILE)
+    else:
+        (state / UNFOUNDED_FILE).unlink(missing_ok=True)
     for name in (ATTEMPTS_FILE, *(SALVAGED_FILE + side for side in _SIDES[1:])):
         (state / name).unlink(missing_ok=True)

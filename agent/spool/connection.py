@@ -24,7 +24,7 @@ FORMAT = 2
 """The tables of format 1 were the same, without stamps; such a spool is brought up to date when it is opened."""
 PAGE_BYTES = 16 << 10
 CHECKPOINT_BYTES = 16 << 20
-"""How long the write-ahead log grows before it is emptied; the ballast (queue.py) must be larger."""
+"""How long the write-ahead log grows before it is emptied; the ballast (ballast.py) must be larger."""
 _SCHEMA = """
 CREATE TABLE meta (key TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
 CREATE TABLE cursors (source TEXT, file_id TEXT, cursor BLOB NOT NULL, PRIMARY KEY (source, file_id)) WITHOUT ROWID;
@@ -35,6 +35,20 @@ CREATE TABLE receipts (batch INTEGER, store TEXT, at TEXT NOT NULL, PRIMARY KEY 
 
 
 _FULL: Final = (errno.ENOSPC, errno.EDQUOT)
+_FOR_A_PERSON: Final = frozenset(
+    (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOENT, errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.ENAMETOOLONG)
+)
+_REFUSALS: Final = frozenset(
+    (
+        *(sqlite3.SQLITE_IOERR, sqlite3.SQLITE_NOMEM, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM, sqlite3.SQLITE_READONLY),
+        *(sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_INTERRUPT, sqlite3.SQLITE_FULL),
+    )
+)
+_READING: Final = (sqlite3.SQLITE_IOERR_READ, sqlite3.SQLITE_IOERR_CORRUPTFS)
+"""The second is what SQLite makes of EIO; it says so for want of a better word, and the file may be whole."""
+_NEEDS_ROOM: Final = frozenset(
+    (sqlite3.SQLITE_IOERR_WRITE, sqlite3.SQLITE_IOERR_SHMOPEN, sqlite3.SQLITE_IOERR_SHMSIZE, sqlite3.SQLITE_IOERR_SHMMAP)
+)
 _PROBE_FILE: Final = "probe"
 _PROBE_BYTES: Final = 64 << 10
 
@@ -60,12 +74,29 @@ def connect(path: Path) -> sqlite3.Connection:
     return db
 
 
-def refusal(path: Path, error: OSError) -> Exception:
-    """Turn the system's refusal to open a file of the state into the error that says what to do."""
-    if error.errno == errno.EIO:
-        return DurabilityError(f"the disk does not answer: {path}: {error.strerror}")
-    message = f"cannot open {path}: {error.strerror or error}"
-    return StateError(message, hint="Give the state directory to the agent's user, on a disk that works, can be written and has room.")
+def refusal(path: Path, error: OSError, done: str = "open") -> Exception:
+    """Turn the system's refusal to open or read a file of the state into the error that says what to do.
+
+    What a person has to mend is a `StateError`; what may be gone at the next start is a `DurabilityError`, and a full disk a
+    `SpoolFullError`. None of them is damage.
+    """
+    message = f"cannot {done} {path}: {error.strerror or error}"
+    if error.errno in _FULL:
+        return SpoolFullError(message)
+    if error.errno in _FOR_A_PERSON:
+        return StateError(message, hint="Give the state directory to the agent's user, on a disk that works, can be written and has room.")
+    return DurabilityError(f"the disk does not answer: {message}")
+
+
+def refused(error: sqlite3.Error) -> bool:
+    """Say whether SQLite was kept from reading, which tells nothing about what it would have read."""
+    extended = getattr(error, "sqlite_errorcode", None) or 0
+    return is_refusal(extended)
+
+
+def is_refusal(extended: int) -> bool:
+    """Say whether an (extended) result code of SQLite is the system's refusal rather than a word on the file's contents."""
+    return extended & 0xFF in _REFUSALS and extended != sqlite3.SQLITE_IOERR_SHORT_READ
 
 
 def _prepare(db: sqlite3.Connection, path: Path) -> None:
@@ -112,15 +143,16 @@ def translated(error: sqlite3.Error, path: Path) -> Exception:
     """Turn SQLite's error into one of ours, by what has to be done about it."""
     extended = getattr(error, "sqlite_errorcode", None) or 0
     code = extended & 0xFF
-    # SQLite knows a full disk by ENOSPC only; a quota comes as a failed write, which another write has to explain. Both
-    # are rolled back before anything was acknowledged. A failed fsync is never asked twice.
-    if code == sqlite3.SQLITE_FULL or (extended == sqlite3.SQLITE_IOERR_WRITE and _is_full(path.parent)):
+    # SQLite knows a full disk by ENOSPC only, and not when it makes the log's index; a quota comes as a failed write. Another
+    # write has to explain these. All are rolled back before anything was acknowledged. A failed fsync is never asked twice.
+    if code == sqlite3.SQLITE_FULL or (extended in _NEEDS_ROOM and _is_full(path.parent)):
         return SpoolFullError(f"the disk or the spool {path} is full: {error}")
     if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB) or extended == sqlite3.SQLITE_IOERR_SHORT_READ:
         return DamagedStateError(f"the spool {path} is damaged: {error}")
-    if code in (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM, sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+    denied = code == sqlite3.SQLITE_CANTOPEN and any(not os.access(each, os.R_OK | os.W_OK) for each in path.parent.glob(f"{path.name}*"))
+    if denied or code in (sqlite3.SQLITE_PERM, sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
         return StateError(f"cannot open the spool {path}: {error}", hint="Give the state directory to one agent, and to its user.")
-    done = "read" if extended == sqlite3.SQLITE_IOERR_READ else "written"
+    done = "opened" if code == sqlite3.SQLITE_CANTOPEN else "read" if extended in _READING else "written"
     return DurabilityError(f"the spool {path} could not be {done}: {error}")
 
 

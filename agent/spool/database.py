@@ -8,7 +8,7 @@ Invariants:
     - Every row is checked whenever it is read back (tables.py): what rotted on the disk is found before it is sealed, sent to
       a store or taken for a position in a source.
 
-No policy lives here: bounds, retries and waiting are queue.py's; how the file is opened is connection.py's.
+No policy lives here: bounds, retries and waiting are commits.py's and queue.py's; how the file is opened is connection.py's.
 """
 
 from __future__ import annotations
@@ -17,9 +17,10 @@ import contextlib
 import sqlite3
 from typing import TYPE_CHECKING
 
+from ..errors import DamagedStateError
 from . import tables
 from .connection import DATABASE_FILE, connect, translated
-from .inspection import inspect, problems
+from .inspection import inspect, problems, read_through
 from .rows import Confirmed, block_of
 from .tables import CONFIRMED, GIVING_UP, ROW_OVERHEAD_BYTES
 from .unsealing import unsealed
@@ -34,6 +35,16 @@ if TYPE_CHECKING:
 _BEFORE_ALL_BLOCKS = -(2**62)
 
 
+def _sound(state: Path) -> sqlite3.Connection:
+    """Look at a spool and open it."""
+    inspect(state)
+    path = state / DATABASE_FILE
+    try:
+        return connect(path)
+    except sqlite3.Error as error:
+        raise translated(error, path) from error
+
+
 class Database:
     """Own the connection to one spool file; every method must be called from the thread that opened it."""
 
@@ -46,11 +57,13 @@ class Database:
             DurabilityError: The disk does not answer.
         """
         self.path = state / DATABASE_FILE
-        inspect(state)
         try:
-            self._db = connect(self.path)
-        except sqlite3.Error as error:
-            raise translated(error, self.path) from error
+            self._db = _sound(state)
+        except DamagedStateError:
+            # SQLite takes a read that fails for damage (SQLITE_IOERR_CORRUPTFS becomes SQLITE_CORRUPT in a statement). Damage is
+            # what is there twice, in a file of which every byte can be read.
+            read_through(state)
+            self._db = _sound(state)
 
     def close(self) -> None:
         """Checkpoint the write-ahead log and close the file."""

@@ -10,13 +10,14 @@ SQLite itself would empty the write-ahead log into the database as it closes.
 from __future__ import annotations
 
 import os
+import re
 import sqlite3
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Final
 
-from ..errors import DamagedStateError, SpoolFullError, StateError
+from ..errors import DamagedStateError, DurabilityError, SpoolFullError, StateError
 from . import aside, tables
-from .connection import DATABASE_FILE, FORMAT, PAGE_BYTES, refusal, translated
+from .connection import DATABASE_FILE, FORMAT, PAGE_BYTES, is_refusal, refusal, refused, translated
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -29,6 +30,10 @@ _WITH_TABLES: Final = ((44, b"\0\0\0\4"), (56, b"\0\0\0\1"))
 """Fields of the header (sqlite.org/fileformat2.html section 1.3) in which a flipped bit makes SQLite refuse, or read otherwise; the
 second ones are zero until there are tables."""
 _LAST_PLAUSIBLE_FORMAT: Final = 1000
+_STEP_BYTES: Final = 1 << 20
+_CODE: Final = re.compile(r"error code[= ](\d+)")
+_UNREAD: Final = re.compile(r"failed to get page \d+")
+"""How `PRAGMA quick_check` words a page that it was kept from reading; one with a wrong number it calls invalid."""
 DEEP_BYTES: Final = 64 << 20
 """A spool up to this size is read as a whole before it is used; of a larger one, rotten bodies are found when they are sealed or sent."""
 
@@ -39,16 +44,25 @@ def inspect(state: Path) -> None:
     Raises:
         DamagedStateError: It is not what an agent left there.
         StateError: It may not be read, or is of a newer format.
-        DurabilityError: The disk does not answer.
+        DurabilityError: The disk does not answer, or what is needed to look is short; the next start looks again.
     """
+    try:
+        _inspect(state)
+    except OSError as error:
+        raise refusal(state / DATABASE_FILE, error, "look at") from error
+    except MemoryError as error:
+        raise DurabilityError(f"there is no memory to look at {state / DATABASE_FILE}") from error
+
+
+def _inspect(state: Path) -> None:
     path = state / DATABASE_FILE
     noted = aside.suspicion(state)
-    if noted is not None:
-        raise DamagedStateError(noted)
     note = aside.read_note(state)
     log = path.with_name(f"{DATABASE_FILE}-wal")
     header = _header(path)
     if not header:
+        if noted is not None:
+            raise DamagedStateError(noted)
         if note is not None or (log.exists() and log.stat().st_size):
             raise DamagedStateError(f"the spool {path} is gone, and what lies beside it says that there was one")
         return
@@ -58,9 +72,13 @@ def inspect(state: Path) -> None:
     if wrong or any(not header.startswith((value, bytes(4)), at) for at, value in _WITH_TABLES):
         raise DamagedStateError(f"the spool {path} does not begin as an SQLite database of ours")
     try:
-        _inspect_tables(path, note)
+        _inspect_tables(path, note, deep=noted is not None or path.stat().st_size <= DEEP_BYTES)
     except SpoolFullError:
+        if noted is not None:
+            raise
         return  # No room even to look; what is read later is checked all the same.
+    if noted is not None and aside.was_unfounded(state):
+        raise DamagedStateError(noted)  # Twice in a row: whatever it is, it is not seen from here and will not go away.
 
 
 def _header(path: Path) -> bytes:
@@ -68,12 +86,8 @@ def _header(path: Path) -> bytes:
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except FileNotFoundError:
         return b""
-    except OSError as error:
-        raise refusal(path, error) from error
     try:
         return os.pread(fd, _HEADER_BYTES, 0)
-    except OSError as error:
-        raise refusal(path, error) from error
     finally:
         os.close(fd)
 
@@ -94,14 +108,33 @@ def close_reading(db: sqlite3.Connection, path: Path) -> None:
         log.unlink()
 
 
-def _inspect_tables(path: Path, note: aside.Note | None) -> None:
+def read_through(state: Path) -> None:
+    """Read every byte of a spool's files, whose database nobody has open, to see whether the disk gives them.
+
+    Raises:
+        StateError: They may not be read.
+        DurabilityError: The disk does not answer.
+    """
+    path = state / DATABASE_FILE
+    for each in (path, path.with_name(f"{DATABASE_FILE}-wal")):
+        try:
+            with each.open("rb", buffering=0) as file:
+                while file.read(_STEP_BYTES):
+                    pass
+        except FileNotFoundError:
+            continue
+        except OSError as error:
+            raise refusal(each, error, "read") from error
+
+
+def _inspect_tables(path: Path, note: aside.Note | None, *, deep: bool) -> None:
     db = open_for_reading(path)
     try:
         version = db.execute("PRAGMA user_version").fetchone()[0]
         if version == 0 and note is None and not db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
             return
         _check_format(db, path, version)
-        found = problems(db, stamps=version == FORMAT, deep=path.stat().st_size <= DEEP_BYTES)
+        found = problems(db, stamps=version == FORMAT, deep=deep)
         if found:
             raise DamagedStateError(f"the spool {path} is damaged: {found[0]}")
         if note is not None and version == FORMAT and note.epochs > (tables.get_meta(db, "epochs") or 0):
@@ -119,7 +152,11 @@ def _inspect_tables(path: Path, note: aside.Note | None) -> None:
 def _check_format(db: sqlite3.Connection, path: Path, version: int) -> None:
     try:
         row = tables.get_meta(db, "format")
-    except (DamagedStateError, sqlite3.DatabaseError):
+    except DamagedStateError:
+        row = None
+    except sqlite3.DatabaseError as error:
+        if refused(error):
+            raise
         row = None
     if version > FORMAT and row != FORMAT and version < _LAST_PLAUSIBLE_FORMAT:
         message = f"the spool {path} has format {version}; this version reads format {FORMAT}"
@@ -138,8 +175,13 @@ def problems(db: sqlite3.Connection, *, stamps: bool = True, deep: bool = False)
 
     Raises:
         sqlite3.Error: It cannot be read.
+        DurabilityError: It cannot be read, in the words of SQLite's own check, which takes that for a finding.
     """
     found = [f"{row[0]}" for row in db.execute("PRAGMA quick_check(3)") if row[0] != "ok"]
+    for one in found:
+        code = _CODE.search(one)
+        if _UNREAD.search(one) or (code is not None and is_refusal(int(code[1]))):
+            raise DurabilityError(f"the spool could not be read: {one}")
     if found or not stamps:
         return found
     metas = _read_all(db, "SELECT key, value FROM meta", lambda row: (row[0], tables.read_meta(*row)), found)

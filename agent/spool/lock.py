@@ -3,6 +3,9 @@
 The lock is an flock(2) on a file of its own, never on the database: closing any descriptor of the database in this
 process would drop SQLite's own POSIX locks (sqlite.org/howtocorrupt.html §2.2). The kernel releases an flock when the
 process ends, however it ends, so a stale lock cannot exist.
+
+Invariant: when the lock's file is there, the name of the state directory, and of every folder above it on its file system, is
+durable. A power cut would otherwise take the directory away with everything in it that was made durable.
 """
 
 from __future__ import annotations
@@ -13,6 +16,7 @@ import os
 from typing import TYPE_CHECKING, Self
 
 from ..errors import StateError
+from .connection import refusal, sync_folder
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -30,17 +34,16 @@ class StateLock:
         self._fd = -1
 
     def acquire(self) -> None:
-        """Create the directory (mode 0700) if need be, and take the lock without waiting.
+        """Create the directory (mode 0700) if need be, durably, and take the lock without waiting.
 
         Raises:
             StateError: Another agent holds the lock, or the directory cannot be used.
+            DurabilityError: The disk does not answer.
         """
         try:
-            self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            fd = self._open()
         except OSError as error:
-            message = f"cannot use the state directory {self._path.parent}: {error.strerror}"
-            raise StateError(message, hint="Create it, owned by the agent's user, on a local disk.") from error
+            raise refusal(self._path.parent, error, "use the state directory") from error
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
@@ -52,6 +55,15 @@ class StateLock:
         with contextlib.suppress(OSError):  # The holder's number is for the message above; a full disk must not prevent the start.
             os.ftruncate(fd, 0)
             os.pwrite(fd, f"{os.getpid()}\n".encode("ascii"), 0)
+
+    def _open(self) -> int:
+        try:
+            return os.open(self._path, os.O_RDWR | os.O_CLOEXEC)
+        except FileNotFoundError:
+            # Whoever died before the names were durable has left no lock file, so they are made durable now.
+            self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            _sync_names(self._path.parent.resolve())
+            return os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
 
     def release(self) -> None:
         """Give the lock back; doing it twice is harmless."""
@@ -67,3 +79,13 @@ class StateLock:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         """Release on leaving."""
         self.release()
+
+
+def _sync_names(folder: Path) -> None:
+    """Make the name of a folder durable, and those of the folders above it, up to where its file system is mounted."""
+    device = folder.stat().st_dev
+    for parent in folder.parents:
+        if parent.stat().st_dev != device:
+            return
+        with contextlib.suppress(PermissionError):  # A folder that may not be listed is no folder we made.
+            sync_folder(parent)

@@ -1,33 +1,26 @@
-"""The asynchronous side of the spool: group commit, the bound, and waiting.
+"""The asynchronous side of the spool: its life, and what the sealer and the shipper do with it.
 
 Invariants:
     - Transactions happen in the order in which they were asked for (thread.py).
-    - What `submit` accepted is committed in that order, or the process ends (`DurabilityError`); a full disk is retried
-      for ever, with nothing acknowledged meanwhile.
-    - Commits group by bytes when busy and go out at once when idle; appends without records wait up to a second for
-      company, because nobody's "durable" depends on them.
-    - The bound is kept here, well below anything SQLite or the disk would enforce: sealing and receipts free space and
-      are never refused; only appends wait. When the disk itself is full a ballast file gives its room back to those two,
-      and to nobody else: appends wait until it is in its place again, or they would eat the room that lets the spool empty.
+    - Sealing and receipts free space and are never refused, whatever the bound says. When the disk itself is full a ballast
+      file gives its room back to these two, and to nobody else.
+
+What is accepted, and who waits for room, is commits.py's half.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import time
-from collections import deque
-from typing import TYPE_CHECKING, Final, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
-from ..errors import SpoolFullError, TrailsealError
+from ..errors import SpoolFullError
 from .aside import note_trail
-from .ballast import BALLAST_BYTES, Ballast
+from .commits import RESERVE, RETRY_SECONDS, Commits
 from .database import Database
-from .tables import ROW_OVERHEAD_BYTES
-from .thread import DatabaseThread
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from ..intake import Append, Cursor, SealListeners
@@ -35,20 +28,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-PENDING_BYTES: Final = 3 << 20
-"""How many bytes may be accepted but not yet committed."""
-GROUP_BYTES: Final = 1 << 20
-"""How many bytes one transaction takes, about."""
-COMPANY_SECONDS: Final = 1.0
-"""How long an append without records may wait for others."""
-COMPANY_COUNT: Final = 64
-"""How many appends without records may wait."""
-RETRY_SECONDS: Final = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
-RESERVE: Final = 16
-"""One part in this many of the bound is kept free of appends: room for gap records and for the batch being cut."""
 
-
-class Spool(DatabaseThread):
+class Spool(Commits):
     """Be the intake of the sources, and the queue of the sealer and the shipper."""
 
     def __init__(
@@ -67,35 +48,13 @@ class Spool(DatabaseThread):
             on_commit: Called after each commit with its duration in seconds and the appends it made durable.
             on_full: Called with the reason when appends begin to wait for room, and with None when there is room again.
         """
-        super().__init__(state)
-        self.max_bytes = max_bytes
-        self._on_commit = on_commit
-        self._on_full = on_full
+        super().__init__(state, max_bytes, on_commit, on_full)
         self._cursors: list[Cursor] = []
-        self._pending: deque[tuple[Append, asyncio.Future[None]]] = deque()
-        self._newest: asyncio.Future[None] | None = None
-        self._pending_bytes = 0
-        self._with_records = 0
-        self._hurry = False
-        self._failure: TrailsealError | None = None
-        self._full: str | None = None
-        self._disk_full = False
-        self._work = asyncio.Event()
-        self._room = asyncio.Condition()
-        self._ballast = Ballast(state)
-        self.appended = asyncio.Event()
-        """Set after each commit of appends; the sealer clears it."""
         self.queued = asyncio.Condition()
         """Notified after each cut and each receipt."""
-        self.held_bytes = 0
-        """What the spool holds now, as the bound counts it."""
-        self.held_records = 0
-        self.appended_bytes = 0
-        """Bytes of bodies committed since the start; only ever grows."""
         self.waiting_batches = 0
         self.freeing_attempts = 0
         """How often a cut or a receipt was tried; only ever grows."""
-        self._attempts = 0
         self.head: Head | None = None
         self.lost: StateLoss | None = None
         """What was lost with the spool before this one, until an epoch has begun that says so."""
@@ -121,173 +80,37 @@ class Spool(DatabaseThread):
         self.head = await self.read(Database.head)
         self.lost = await self.read(Database.lost)
         self.given_up = await self.read(Database.given_up)
+        with contextlib.suppress(SpoolFullError):  # Upkeep, which the next start can do; a full disk must not prevent this one.
+            await self.read(Database.forget_finished)
         await self.recall()
         self.waiting_batches = await self.read(Database.waiting)
-        await self.read(Database.forget_finished)
         await self._run(self._ballast.place)
 
     async def recall(self) -> None:
         """Look up the cursors anew, for sources that begin where others have just stopped."""
-        self._cursors = [c for c in await self.read(Database.cursors) if not c.finished]
+        self._cursors = await self.read(Database.cursors)
 
     async def resize(self, max_bytes: int) -> None:
         """Change the bound; what is held above a smaller one stays."""
         self.max_bytes = max_bytes
         await self._make_room_known()
 
-    @property
-    def work(self) -> tuple[bool, object]:
-        """Say whether something waits for its commit, and return what moves with every attempt, failed ones too."""
-        return self._newest is not None and not self._newest.done(), self._attempts
-
-    # ---- intake (see agent/intake.py for the guarantees) ---------------------------------------------------------------
-
     def cursors(self, source: str) -> Sequence[Cursor]:
-        """Return the unfinished cursors of one source as they were when the spool was opened."""
-        return [c for c in self._cursors if c.source == source]
+        """Return the unfinished cursors of one source as they were when the spool was opened, or last asked to look again."""
+        return [c for c in self._cursors if c.source == source and not c.finished]
 
-    def has_room(self, size_bytes: int = 0) -> bool:
-        """Say whether a submit with so many bytes of bodies would be accepted at once."""
-        return not self._must_wait(size_bytes + ROW_OVERHEAD_BYTES, bounded=True)
-
-    def _over_bound(self, more_bytes: int) -> bool:
-        return self.held_bytes + self._pending_bytes + more_bytes > self.max_bytes - self.max_bytes // RESERVE
-
-    def _has_room_again(self) -> bool:
-        return not self._over_bound(0) and not self._disk_full
-
-    async def submit(self, append: Append) -> Awaitable[None]:
-        """Accept one append, waiting for room first; the awaitable resolves once it is durable.
-
-        Gap records are small and say what was lost, so they may use the reserve and do not wait for the bound; nor does an
-        append that calls itself small, without which no stream could begin or end while the spool is full.
-        """
-        size = len(append.bodies) + ROW_OVERHEAD_BYTES
-        only_states_loss = append.gaps == append.records > 0 or (append.small and not append.bodies)
-        # Waiting for the bound means waiting for the shipper; progress without bodies costs next to nothing.
-        if self._must_wait(size, bounded=not only_states_loss):
-            async with self._room:
-                while self._must_wait(size, bounded=not only_states_loss):
-                    if self._over_bound(size) and not only_states_loss:
-                        self._say_full(f"the spool holds {self.held_bytes} of {self.max_bytes} bytes; reading waits for the stores")
-                    await self._room.wait()
-        if self._failure is not None:
-            raise self._failure
-        future = asyncio.get_running_loop().create_future()
-        self._pending.append((append, future))
-        self._newest = future
-        self._pending_bytes += size
-        self._with_records += bool(append.records)
-        self._work.set()
-        return future
-
-    def _must_wait(self, size: int, *, bounded: bool) -> bool:
-        if self._failure is not None:
-            return False
-        return self._pending_bytes >= PENDING_BYTES or (bounded and self._over_bound(size))
-
-    async def flush(self) -> None:
-        """Wait until everything accepted so far is durable."""
-        if self._newest is not None and not self._newest.done():
-            if self._pending:
-                self._hurry = True
-                self._work.set()
-            await asyncio.shield(self._newest)
-
-    async def run(self) -> None:
-        """Commit what is submitted, for ever; ends only by cancellation or a disk that cannot be trusted.
-
-        Raises:
-            DurabilityError: A commit failed in a way that a retry cannot mend.
-        """
-        while True:
-            await self._work.wait()
-            await self._wait_for_company()
-            group, size = self._take_group()
-            try:
-                await self._commit([append for append, _ in group])
-            except TrailsealError as error:
-                self._fail(error, group)
-                raise
-            self._pending_bytes -= size
-            for _, future in group:
-                if not future.done():
-                    future.set_result(None)
-            self.appended.set()
-            await self._make_room_known()
-
-    async def _wait_for_company(self) -> None:
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(COMPANY_SECONDS):
-                while not (self._with_records or self._hurry or len(self._pending) >= COMPANY_COUNT):
-                    self._work.clear()
-                    await self._work.wait()
-        self._work.set()
-
-    def _take_group(self) -> tuple[list[tuple[Append, asyncio.Future[None]]], int]:
-        group: list[tuple[Append, asyncio.Future[None]]] = []
-        size = 0
-        while self._pending and size < GROUP_BYTES:
-            append, future = self._pending.popleft()
-            group.append((append, future))
-            size += len(append.bodies) + ROW_OVERHEAD_BYTES
-            self._with_records -= bool(append.records)
-        if not self._pending:
-            self._hurry = False
-            self._work.clear()
-        return group, size
-
-    async def _commit(self, appends: list[Append]) -> None:
-        attempt = 0
-        while True:
-            started = time.perf_counter()
-            try:
-                self._attempts += 1
-                added = await self.read(lambda db: self._append(db, appends))
-            except SpoolFullError as error:
-                # The cursors have not moved, so nothing is lost by waiting; shipping goes on and frees space.
-                self._disk_full = True
-                self._say_full(error.message)
-                await self.read(lambda db: db.shrink(rebuild=not self.held_bytes))
-                await asyncio.sleep(RETRY_SECONDS[min(attempt, len(RETRY_SECONDS) - 1)])
-                attempt += 1
-                continue
-            self._disk_full = False
-            self.held_bytes += added
-            self.held_records += sum(a.records for a in appends)
-            self.appended_bytes += sum(len(a.bodies) for a in appends)
-            self._on_commit(time.perf_counter() - started, appends)
-            return
-
-    def _append(self, db: Database, appends: list[Append]) -> int:
-        if not self._ballast.in_place and not self._ballast.place():
-            message = f"the disk of {self._state} has less than {BALLAST_BYTES >> 20} MiB left, which are kept for sealing and shipping"
-            raise SpoolFullError(message)
-        return db.append(appends)
-
-    def _fail(self, error: TrailsealError, group: list[tuple[Append, asyncio.Future[None]]]) -> None:
-        self._failure = error
-        for _, future in (*group, *self._pending):
-            if not future.done():
-                future.set_exception(error)
-                future.exception()  # Marks it as seen: the supervisor reports the cause once, not once per append.
+    def finished(self, source: str) -> Sequence[Cursor]:
+        """Return the finished cursors of one source that are still remembered, as of the same moment."""
+        return [c for c in self._cursors if c.source == source and c.finished]
 
     @property
-    def full(self) -> str | None:
-        """Return why appends or the sealer wait for room; None while nobody does."""
-        return self._full
+    def is_crowded(self) -> bool:
+        """Say whether batches wait for stores and have left so little room that a seal without records must not take more.
 
-    def _say_full(self, why: str) -> None:
-        if self._full is None:
-            self._full = why
-            self._on_full(why)
-
-    async def _make_room_known(self) -> None:
-        if self._full is not None and self._has_room_again():
-            self._full = None
-            self._on_full(None)
-        async with self._room:
-            self._room.notify_all()
+        Such a seal says that the agent lives, which nobody can read before the stores are back. One a minute through a long
+        outage would fill the room that is kept for gap records and for the batch being cut, and go on behind the bound.
+        """
+        return self.waiting_batches > 0 and self.held_bytes > self.max_bytes - self.max_bytes // (2 * RESERVE)
 
     # ---- sealing and shipping --------------------------------------------------------------------------------------
 

@@ -14,10 +14,11 @@ import sqlite3
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
-from ..errors import DamagedStateError, FormatError, IntegrityError
+from ..errors import DamagedStateError, FormatError, IntegrityError, SpoolFullError
 from ..trail.merkle import leaf_hash, verify_inclusion
 from ..trail.seal import parse_seal
 from . import tables
+from .connection import refused, translated
 from .inspection import close_reading, open_for_reading
 
 if TYPE_CHECKING:
@@ -74,9 +75,16 @@ class Remains:
 class Wreck:
     """Read one damaged spool file; `close` it afterwards."""
 
-    def __init__(self, path: Path) -> None:
-        """Open the file, as far as that is possible; what is not there has no rows."""
+    def __init__(self, path: Path, *, patient: bool = False) -> None:
+        """Open the file, as far as that is possible; what is not there has no rows.
+
+        Args:
+            path: The damaged file.
+            patient: Raise `DurabilityError` where the disk does not answer, because it may do so later; otherwise what is on such
+                a place is lost.
+        """
         self._path = path
+        self._patient = patient
         self._db: sqlite3.Connection | None = None
         if path.exists() and path.stat().st_size:
             self._db = open_for_reading(path)
@@ -180,7 +188,10 @@ class Wreck:
     def _row(self, table: str, columns: str, row_id: int) -> Any:
         if self._db is None:
             raise DamagedStateError("the spool is not there")
-        row = self._db.execute(f"SELECT {columns} FROM {table} WHERE id = ?", (row_id,)).fetchone()  # noqa: S608 -- names of our own
+        rows, error = self._ask(self._db, f"SELECT {columns} FROM {table} WHERE id = ?", row_id)  # noqa: S608 -- names of our own
+        if error is not None:
+            raise error
+        row = rows[0] if rows else None
         if row is None:
             raise DamagedStateError(f"row {row_id} of {table} is gone")
         return row
@@ -226,7 +237,27 @@ class Wreck:
         if self._db is None:
             yield None
             return
-        try:
-            yield from self._db.execute(query)
-        except sqlite3.Error:
+        rows, error = self._ask(self._db, query)
+        yield from rows
+        if error is not None:
             yield None
+
+    def _ask(self, db: sqlite3.Connection, query: str, *values: object) -> tuple[list[Any], sqlite3.Error | None]:
+        """Return the rows up to the first that cannot be read, and why it cannot.
+
+        A failure is asked about once more: SQLite calls a read that the system has refused damage, too.
+        """
+        rows: list[Any] = []
+        failure: sqlite3.Error | None = None
+        for _ in range(2):
+            rows.clear()
+            try:
+                rows.extend(db.execute(query, values))
+            except sqlite3.Error as error:
+                reason = translated(error, self._path)
+                if isinstance(reason, SpoolFullError) or (self._patient and refused(error)):
+                    raise reason from error
+                failure = error
+            else:
+                return rows, None
+        return rows, failure

@@ -27,7 +27,7 @@ from ..trail.merkle import EMPTY_ROOT
 from . import aside, tables
 from .ballast import BALLAST_FILE
 from .chain import newest_end, sort_out
-from .connection import DATABASE_FILE, connect, sync_folder, translated
+from .connection import DATABASE_FILE, connect, refused, sync_folder, translated
 from .inspection import close_reading, open_for_reading
 from .remains import Remains, Wreck
 from .rows import StateLoss
@@ -40,6 +40,8 @@ if TYPE_CHECKING:
 
 MOST_ATTEMPTS: Final = 50
 """After so many that were cut short nothing is read of the damaged spool any more: better a stated loss than no start at all."""
+PATIENT_ATTEMPTS: Final = 5
+"""Up to so many, a place where the disk does not answer is left for the next attempt; after that it counts as lost."""
 _GROUP_BYTES: Final = 8 << 20
 
 _FileKey = tuple[str, str]
@@ -57,7 +59,9 @@ def finish(state: Path) -> None:
             folder = state / loss.kept_in
         finally:
             close_reading(db, salvaged)
-    except (sqlite3.Error, DamagedStateError, AttributeError):
+    except (sqlite3.Error, DamagedStateError, AttributeError) as error:
+        if isinstance(error, sqlite3.Error) and refused(error):
+            raise translated(error, salvaged) from error
         folder = aside.new_folder(state)  # It is damaged as well; the start finds that out once it is in its place.
     aside.put_aside(state, folder)
 
@@ -72,15 +76,16 @@ def salvage(state: Path, why: str, now: str) -> None:
 
     Raises:
         SpoolFullError: The disk has no room for what is saved; nothing has changed.
-        DurabilityError: The disk refused; nothing has changed.
+        DurabilityError: The disk refused, or does not answer where it may do so at the next attempt; nothing has changed.
     """
     aside.remove_parts(state)
-    hopeless = aside.count_attempt(state) > MOST_ATTEMPTS
     # The ballast is room kept for exactly such a day; the opened spool takes it again.
     (state / BALLAST_FILE).unlink(missing_ok=True)
+    attempt = aside.count_attempt(state)
+    hopeless = attempt > MOST_ATTEMPTS
     part = state / aside.PART_FILE
     path = state / DATABASE_FILE
-    wreck = Wreck(path)
+    wreck = Wreck(path, patient=attempt <= PATIENT_ATTEMPTS)
     try:
         found = Remains(uncounted=True, cursors_lost=True) if hopeless else _stock(wreck)
         folder = aside.new_folder(state)
@@ -91,6 +96,7 @@ def salvage(state: Path, why: str, now: str) -> None:
         except sqlite3.Error as error:
             raise translated(error, part) from error
     except SpoolFullError as error:
+        aside.take_back_attempt(state)  # Waiting for room is no sign that the damage cannot be read.
         raise SpoolFullError(error.message, hint="Make room on the disk for a copy of the spool; nothing has changed yet.") from error
     finally:
         wreck.close()

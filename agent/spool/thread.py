@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, TypeVar
 from ..errors import DamagedStateError, DurabilityError
 from ..vitals.clock import rfc3339
 from .aside import clean_up, note_trail, suspect
-from .connection import translated
+from .connection import DATABASE_FILE, refusal, translated
 from .database import Database
 from .salvage import finish, salvage
 
@@ -74,17 +74,29 @@ class DatabaseThread:
             raise
 
     def _open(self) -> Database:
-        finish(self._state)
         try:
-            db = Database(self._state)
-        except DamagedStateError as error:
-            salvage(self._state, error.message, rfc3339(datetime.now(UTC)))
-            db = Database(self._state)
+            finish(self._state)
+            try:
+                db = Database(self._state)
+            except DamagedStateError as error:
+                salvage(self._state, error.message, rfc3339(datetime.now(UTC)))
+                db = Database(self._state)
+            try:
+                self._take_up(db)
+            except BaseException:
+                db.close()
+                raise
+        except OSError as error:
+            raise refusal(self._state, error, "use the state directory") from error
+        except sqlite3.Error as error:
+            raise translated(error, self._state / DATABASE_FILE) from error
+        return db
+
+    def _take_up(self, db: Database) -> None:
         clean_up(self._state)
         head = db.head()
         if head is not None:
             note_trail(self._state, head.origin, db.epochs())
-        return db
 
     # ---- reading -------------------------------------------------------------------------------------------------
 

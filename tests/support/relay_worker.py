@@ -44,11 +44,14 @@ class FileIntake:
         newest: dict[str, Cursor] = {}
         for append in map(_decode, whole.splitlines()):
             newest |= {cursor.file_id: cursor for cursor in append.cursors}
-        self._cursors = [cursor for cursor in newest.values() if not cursor.finished]
+        self._cursors = list(newest.values())
         self._fd = os.open(self._path, os.O_WRONLY | os.O_APPEND)
 
     def cursors(self, source: str) -> Sequence[Cursor]:
-        return [cursor for cursor in self._cursors if cursor.source == source]
+        return [cursor for cursor in self._cursors if cursor.source == source and not cursor.finished]
+
+    def finished(self, source: str) -> Sequence[Cursor]:
+        return [cursor for cursor in self._cursors if cursor.source == source and cursor.finished]
 
     async def submit(self, append: Append) -> Awaitable[None]:
         while append.records and append.gaps != append.records and not self.has_room():

@@ -55,7 +55,7 @@ async def test_an_append_never_gets_the_ballasts_room_and_waits_until_it_is_back
     said: list[str | None] = []
     calls: list[bool] = []
     monkeypatch.setattr(Database, "append", refusing(Database.append, 2, calls, tmp_path / BALLAST_FILE))
-    monkeypatch.setattr("agent.spool.queue.RETRY_SECONDS", (0.01,))
+    monkeypatch.setattr("agent.spool.commits.RETRY_SECONDS", (0.01,))
     spool = Spool(tmp_path, 1 << 26, on_full=said.append)
     await spool.open()
     committing = asyncio.create_task(spool.run())
