@@ -25,12 +25,12 @@ from .trail.ulid import new_ulid
 from .vitals.clock import boot_id
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from .config import Settings, SourceKind
     from .config import Source as SourceSettings
     from .events.classify import Rule
-    from .intake import Intake
+    from .intake import Append, Cursor, Intake
     from .observer import Observer
     from .shipper import ForkFoundError
     from .sources.base import Sink, Source
@@ -190,6 +190,19 @@ def _streams(source: SourceSettings, around: _Surroundings, make_separator: Make
         StreamSource(stream, make_separator(has_offsets=False), is_audit, around.intake, around.passing, around.clock, options)
         for stream in streams
     ]
+
+
+def left_behind(cursors: Sequence[Cursor], clock: Clock) -> list[Append]:
+    """Return the appends that state what may be lost of streams that nobody reads on: their source is gone, or is of another kind now.
+
+    Args:
+        cursors: Those of all sources.
+        clock: Tells when the losses were found.
+    """
+    from .relay.link import inherited_streams
+    from .sources import stream_appends
+
+    return stream_appends.left_behind(cursors, inherited_streams(os.environ), clock)
 
 
 def _journal(source: SourceSettings, around: _Surroundings, make_separator: MakeSeparator) -> list[Source]:

@@ -33,7 +33,7 @@ from .reload import source_key
 from .running import RunningSources, WayOut
 from .sealer import Sealer
 from .shipping import Shipping
-from .spool import Spool, StateLock
+from .spool import Database, Spool, StateLock
 from .takeover import Takeover, seal_policy
 from .trail.note import SigningKey
 from .vitals import log as vitals_log
@@ -248,10 +248,19 @@ class _Agent:
                 group.create_task(_for_ever(self._observer.watch(self._spool, self._respawns), "observer")),
             ]
             log.info("started", version=__version__, origin=self._sealer.head.origin, sources=list(dict.fromkeys(s.id for s, _ in sources)))
+            await self._state_left_behind()
             ended = await self._read(sources, way_out)
             await self._drain(ended=ended)
             for part in parts:
                 part.cancel()
+
+    async def _state_left_behind(self) -> None:
+        """State what may be lost of streams that nobody reads on, before a source of another kind meets their cursors."""
+        appends = assembly.left_behind(await self._spool.read(Database.cursors), self._clock)
+        for durable in [await self._spool.submit(append) for append in appends]:
+            await durable
+        if appends:
+            await self._spool.recall()
 
     def _respawns(self) -> int:
         return 0 if self._running is None else self._running.respawns

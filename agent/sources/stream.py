@@ -11,7 +11,7 @@ Invariants:
     - With `block` the source waits, and so does the service, until the parent says that its time to end is nearly over:
       from then on it is as with `gap`. What was accepted is never called lost.
     - A stream whose parent died is finished with a gap record of certainty `possible`: by this worker if it lives, by
-      the next one at its start if not.
+      the next one at its start if not, whatever has become of the source in the configuration (`stream_appends.left_behind`).
     - An over-long line larger than a quarter of the parent's buffer is acknowledged before it is durable, since it would
       not fit; a crash inside of it is stated as a gap.
 
@@ -23,13 +23,11 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
 
-import msgspec
-
 from ..relay.link import Data, End, Gap, InheritedStream, Link, inherited_streams
 from ..trail.records import Certainty, GapCause
 from ..vitals.clock import rfc3339
 from .lines import LINE_LIMIT, LineCutter
-from .stream_appends import GivenUp, Loss, StreamAppends
+from .stream_appends import PARENT_ENDED, GivenUp, Loss, StreamAppends
 from .tally import Tally
 
 if TYPE_CHECKING:
@@ -175,9 +173,7 @@ class StreamSource:
         self._window_bytes = header.buffer_bytes // 4
         for cursor in mine:
             if cursor is not found:
-                detail = "the agent's parent process ended without the stream's end; what it held is lost"
-                loss = Loss(GapCause.WORKER_CRASHED, Certainty.POSSIBLE, cursor.offset, None, detail, file_id=cursor.file_id)
-                await self._durably(self._appends.plain(loss=loss, cursors=(msgspec.structs.replace(cursor, finished=True),)))
+                await self._durably(self._appends.of_earlier(cursor))
         self._received = header.base
         self._accounted = self._acknowledged = self._skip_to = max(header.base, 0 if found is None else found.offset)
         if found is None or header.base > found.offset:
@@ -217,8 +213,7 @@ class StreamSource:
             if frames is None:
                 await self._take(b"", final=True)
                 await self._settle_lost()
-                detail = "the agent's parent process ended without the stream's end; what it held is lost"
-                loss = Loss(GapCause.WORKER_CRASHED, Certainty.POSSIBLE, self._accounted, None, detail)
+                loss = Loss(GapCause.WORKER_CRASHED, Certainty.POSSIBLE, self._accounted, None, PARENT_ENDED)
                 await self._durably(self._appends.plain(loss=loss, cursors=(self._appends.cursor(self._accounted, finished=True),)))
                 return False
             if self._lost is not None and self._intake.has_room(self._resume_bytes):

@@ -7,17 +7,25 @@ its file_id the stream's ULID. It reads the clock it is given and nothing else.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+import msgspec
 
 from ..intake import Append, Cursor
+from ..relay.link import InheritedStream
 from ..trail.manifest import SourceProgress
 from ..trail.records import Certainty, GapCause, gap_body
 from ..vitals.clock import rfc3339
 
 if TYPE_CHECKING:
-    from ..relay.link import InheritedStream
+    from collections.abc import Collection, Iterable
+
     from .base import TimeOfDay
     from .tally import Tally
+
+
+CHANNELS: Final = frozenset({"stdin", "stdout", "stderr"})
+PARENT_ENDED: Final = "the agent's parent process ended without the stream's end; what it held is lost"
 
 
 class Loss(NamedTuple):
@@ -184,6 +192,11 @@ class StreamAppends:
             small=True,
         )
 
+    def of_earlier(self, cursor: Cursor) -> Append:
+        """Return the append that finishes the unfinished cursor of an earlier stream and states what may have gone with its parent."""
+        loss = Loss(GapCause.WORKER_CRASHED, Certainty.POSSIBLE, cursor.offset, None, PARENT_ENDED, file_id=cursor.file_id)
+        return self.plain(loss=loss, cursors=(msgspec.structs.replace(cursor, finished=True),))
+
     def cursor(self, offset: int, *, finished: bool = False) -> Cursor:
         """Return the cursor at a stream offset."""
         stream = self._stream
@@ -212,3 +225,23 @@ class StreamAppends:
         stream = self._stream
         file_id = loss.file_id or self.file_id
         return gap_body(stream.source, now, loss.cause, loss.certainty, loss.start, loss.end, loss.detail, file_id, stream.channel)
+
+
+def is_of_stream(cursor: Cursor) -> bool:
+    """Say whether a cursor was left by a stream; those of files know an inode, those of other kinds a token."""
+    return cursor.path in CHANNELS and not cursor.inode and not cursor.token
+
+
+def left_behind(cursors: Iterable[Cursor], inherited: Collection[InheritedStream], clock: TimeOfDay) -> list[Append]:
+    """Return an append for each stream that ended with its parent and has no successor here: what it held may be lost.
+
+    A stream whose source and channel this process has inherited is not among them: its source looks after it.
+
+    Args:
+        cursors: Those of all sources, also of such as are not configured any more.
+        inherited: What the parent handed over.
+        clock: Tells when the losses were found.
+    """
+    cared_for = {(stream.source, stream.channel) for stream in inherited}
+    lost = (c for c in cursors if is_of_stream(c) and not c.finished and (c.source, c.path) not in cared_for)
+    return [StreamAppends(InheritedStream(c.source, c.path, -1), clock).of_earlier(c) for c in lost]

@@ -7,18 +7,20 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 from agent.vitals.catalogue import PREFIX
 from agent.watchdog import EXIT_STALLED
-from tests.support import loggen
+from tests.support import hanging_syncs, loggen
 from tests.support.agent_process import Agent, Site, children_of, until
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
+
+pytestmark = pytest.mark.timeout(120)
 
 # The agent with a watchdog that is less patient than a minute, a store that is tried more often, and a fault.
 IMPATIENT = """
@@ -108,6 +110,26 @@ def test_a_spool_whose_disk_does_not_answer_ends_the_agent(tmp_path: Path, end: 
 
 
 @pytest.mark.slow
+def test_an_fsync_that_hangs_in_the_kernel_ends_the_agent(tmp_path: Path) -> None:
+    site = Site(tmp_path)
+    hang = tmp_path / "hang"
+    folder = str(Path(hanging_syncs.__file__).parent)
+    fault = f"sys.path.insert(0, {folder!r})\nimport hanging_syncs\nhanging_syncs.hang_syncs_once({str(hang)!r})"
+    with impatient(site, fault) as agent:
+        write(site, 0, LINES)
+        until(lambda: len(site.trails.event_ids()) == LINES, "the first lines in the store")
+        hang.touch()
+        until(lambda: not hang.exists(), "a disk that hangs")
+        write(site, LINES, 2 * LINES)
+        until(lambda: not site.is_ready(), "an agent that is not ready")
+        assert "progress of the spool" in [reason["name"] for reason in (site.status() or {})["reasons"]]
+        assert wait_for_end(agent) == EXIT_STALLED, agent.log
+    assert '"part":"spool"' in agent.log
+    assert '"part":"loop"' not in agent.log
+    assert_everything_once_after_a_restart(site, 2 * LINES)
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("fault", ["", "DirectoryStore._create = lambda *_: time.sleep(60)"], ids=["refuses", "hangs"])
 def test_a_store_that_is_away_never_ends_the_agent(tmp_path: Path, fault: str) -> None:
     site = Site(tmp_path, shutdown_grace="1s", seal={"max_age": "200ms", "heartbeat": "1s"})
@@ -116,7 +138,7 @@ def test_a_store_that_is_away_never_ends_the_agent(tmp_path: Path, fault: str) -
     write(site, 0, LINES)
     with impatient(site, fault, end=4.0) as agent:
         until(lambda: ((site.status() or {}).get("head") or {}).get("events") == LINES, "everything sealed")
-        time.sleep(12)
+        time.sleep(8)
         assert agent.process.poll() is None, agent.log
         assert "no progress" not in agent.log
         assert agent.stop() == 0, agent.log
@@ -137,7 +159,7 @@ def test_a_disk_that_is_full_never_ends_the_agent(tmp_path: Path) -> None:
             write(site, lines, lines + 10)
             lines += 10
             time.sleep(0.05)
-        time.sleep(15)
+        time.sleep(11)
         assert agent.process.poll() is None, agent.log
         for pid in children_of(agent.process.pid):
             os.kill(pid, signal.SIGTERM)
@@ -155,7 +177,7 @@ def test_an_agent_that_was_stopped_for_a_while_goes_on(tmp_path: Path) -> None:
         for turn in range(2):
             write(site, turn * LINES, (turn + 1) * LINES)
             agent.process.send_signal(signal.SIGSTOP)
-            time.sleep(9)
+            time.sleep(7)
             agent.process.send_signal(signal.SIGCONT)
             site.wait_drained(site.log.stat().st_size)
         assert agent.stop() == 0, agent.log
