@@ -79,7 +79,8 @@ class Append(msgspec.Struct, frozen=True, kw_only=True):
         gaps: Gap records among them.
         bytes_lost: Bytes the gap records state as lost with certainty `known`.
         progress: What moved, per file or stream: the offsets join up with the previous append of that file_id.
-        cursors: The cursors after this append, one per file or stream that moved or was finished.
+        cursors: The cursors after this append, one per file or stream that moved or was finished. With records there is a step
+            of progress or a cursor, which says whose they are.
         observed_at: RFC 3339 UTC time at which the bytes were read.
         occurred_min: The earliest `occurred_at` among the events, RFC 3339 UTC with microseconds; None without events.
         occurred_max: The latest one.

@@ -52,6 +52,9 @@ OTHERS = (
 )
 
 
+pytestmark = pytest.mark.timeout(120)
+
+
 @pytest.fixture(scope="module")
 def rig(tmp_path_factory: pytest.TempPathFactory) -> Rig:
     return Rig(tmp_path_factory.mktemp("campaign"))

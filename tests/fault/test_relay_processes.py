@@ -226,6 +226,7 @@ def test_a_worker_that_keeps_dying_costs_the_service_neither_its_start_nor_its_e
     assert b"the drain was not finished" in log
 
 
+@pytest.mark.slow
 def test_a_worker_that_does_not_end_is_ended(tmp_path: Path) -> None:
     (tmp_path / "stuck").touch()
     started = time.monotonic()
@@ -238,6 +239,7 @@ def test_a_worker_that_does_not_end_is_ended(tmp_path: Path) -> None:
     assert state_of(relay_parent.workers(tmp_path)[-1]) == "gone"
 
 
+@pytest.mark.slow
 def test_a_second_sigterm_shortens_the_drain(tmp_path: Path) -> None:
     (tmp_path / "stuck").touch()
     parent = relay_parent.start(tmp_path, ["sleep", "60"], start_seconds=0.1, grace_seconds=60.0)

@@ -17,6 +17,8 @@ import pytest
 from tests.support import relay_parent
 from tests.support.relay_worker import read_appends, read_records
 
+pytestmark = pytest.mark.slow
+
 AUDIT_EVERY = 10
 
 
@@ -58,7 +60,6 @@ def accounted(folder: Path) -> int:
     return sum(at.values())
 
 
-@pytest.mark.slow
 def test_nothing_is_lost_or_doubled_when_the_worker_is_killed_twenty_times(tmp_path: Path) -> None:
     kills, lines = 20, 200_000
     # A twentieth of the lines waits for each kill, so that every later worker has something to take.

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+pytestmark = pytest.mark.timeout(120)
+
 
 def run_injected(site: Site, fault: str) -> Agent:
     """Run an agent of which a system call fails as told; of the agent's calls only SQLite makes those."""

@@ -84,7 +84,7 @@ def assert_stated(site: Site, lines: int, size: int) -> int:
 @pytest.mark.slow
 @pytest.mark.timeout(120)
 def test_gap_states_an_outage_in_one_record_exact_in_lines_and_bytes(tmp_path: Path) -> None:
-    site = outage(tmp_path, "gap", observability="stdout")
+    site = outage(tmp_path, "gap", observability="stdout", shutdown_grace="12s")
     with site.run("exec", "--", *service(tmp_path), stdout=subprocess.PIPE) as agent:
         out, _ = agent.process.communicate(timeout=60)
         assert agent.process.returncode == 0, agent.log

@@ -18,6 +18,8 @@ from tests.support.agent_process import TRAILSEAL, Site, children_of, until
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+pytestmark = pytest.mark.slow
+
 NAMESPACE = ["unshare", *([] if os.geteuid() == 0 else ["--user", "--map-root-user"]), "--pid", "--fork", "--mount-proc"]
 
 # Signals of the caller's namespace reach the first process of another one like those of its own kernel: only with a handler.

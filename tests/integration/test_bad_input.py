@@ -18,6 +18,8 @@ from tests.support.agent_process import Site
 if TYPE_CHECKING:
     from pathlib import Path
 
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
+
 EVENT: Final = (
     b'"event_id":"%s","occurred_at":"2026-01-08T14:32:07Z","actor":{"type":"user","id":"ada"},"action":"data.export",'
     b'"target":{"type":"file","id":"f"},"outcome":"success","context":{"x":%s}}'
@@ -140,7 +142,6 @@ def test_every_kind_of_other_line_passes_through_byte_for_byte(tmp_path: Path, s
     assert site.verify().code == 0
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("audit", [True, False])
 @pytest.mark.parametrize("source", ["pipe", "file"])
 def test_a_line_of_fifty_mebibytes_is_quarantined_by_its_hash_or_passes_through(tmp_path: Path, source: str, *, audit: bool) -> None:
@@ -165,7 +166,6 @@ def test_a_line_of_fifty_mebibytes_is_quarantined_by_its_hash_or_passes_through(
     assert site.verify().code == 0
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("source", ["pipe", "file"])
 def test_a_flood_of_invalid_audit_lines_is_quarantined_to_the_last_one(tmp_path: Path, source: str) -> None:
     site, count = site_for(tmp_path, source), 100_000

@@ -102,6 +102,7 @@ def test_check_looks_at_configuration_and_state(tmp_path: Path) -> None:
     assert "BAD" in broken.stdout
 
 
+@pytest.mark.slow
 def test_status_says_what_the_agent_does_and_that_none_runs(tmp_path: Path) -> None:
     site = Site(tmp_path)
     none = trailseal("status", "--config", site.config)

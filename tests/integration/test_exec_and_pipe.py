@@ -9,11 +9,15 @@ import sys
 import time
 from typing import TYPE_CHECKING
 
+import pytest
+
 from tests.support import loggen
 from tests.support.agent_process import LOGGEN, Site, until
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+pytestmark = pytest.mark.slow
 
 
 def python(code: str) -> list[str]:

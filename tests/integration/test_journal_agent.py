@@ -17,6 +17,8 @@ from tests.support.agent_process import Site, children_of, until
 from tests.support.journal_files import audit_entries, entry, write
 from tests.support.oracle import assert_once, drain
 
+pytestmark = pytest.mark.slow
+
 PROBLEM = f'{PREFIX}source_problem{{source="units"}}'
 
 
@@ -61,7 +63,6 @@ def has_more(site: Site, than: int) -> bool:
     return len(site.trails.event_ids()) > than
 
 
-@pytest.mark.slow
 @pytest.mark.timeout(180)
 def test_kill_9_while_the_journal_grows_loses_nothing_and_doubles_nothing(tmp_path: Path) -> None:
     site = make_site(tmp_path)

@@ -20,6 +20,8 @@ from tests.support.agent_process import LOGGEN, Agent, Site, until
 if TYPE_CHECKING:
     from pathlib import Path
 
+pytestmark = pytest.mark.slow
+
 SLOW_START = """
 import asyncio, sys
 from agent.spool import Spool
@@ -45,7 +47,6 @@ def assert_everything_once(site: Site, lines: int) -> None:
     assert verdict.code == 0, verdict.findings()
 
 
-@pytest.mark.slow
 @pytest.mark.timeout(120)
 def test_sigterm_under_load_on_files_ends_in_order_again_and_again(tmp_path: Path) -> None:
     site = Site(tmp_path, shutdown_grace="20s")
@@ -78,7 +79,6 @@ def test_sigterm_under_load_on_files_ends_in_order_again_and_again(tmp_path: Pat
     assert_everything_once(site, lines)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["exec", "pipe"])
 def test_sigterm_under_load_on_a_stream_keeps_everything_the_service_wrote(tmp_path: Path, kind: str) -> None:
     site = Site(tmp_path, sources=None, observability="stdout", shutdown_grace="15s")
@@ -154,7 +154,6 @@ def test_a_signal_before_there_is_a_handler_waits_for_it(tmp_path: Path) -> None
     assert site.trails.reasons() == ["open", "stop"]
 
 
-@pytest.mark.slow
 def test_with_the_store_away_everything_is_on_disk_before_the_end_and_the_next_start_ships_it(tmp_path: Path) -> None:
     site = Site(tmp_path, shutdown_grace="3s", seal={"max_age": "1m", "heartbeat": "1m"})
     site.store.write_text("in the way", encoding="utf-8")
@@ -175,7 +174,6 @@ def test_with_the_store_away_everything_is_on_disk_before_the_end_and_the_next_s
         assert agent.stop() == 0, agent.log
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["exec", "pipe"])
 def test_a_second_sigterm_to_a_stream_does_not_wait_for_the_stores(tmp_path: Path, kind: str) -> None:
     site = Site(tmp_path, sources=None, shutdown_grace="5m")
@@ -202,7 +200,6 @@ def test_a_second_sigterm_to_a_stream_does_not_wait_for_the_stores(tmp_path: Pat
     assert site.trails.event_ids() == loggen.event_ids(1000)
 
 
-@pytest.mark.slow
 def test_close_is_not_written_when_the_bound_left_bytes_unread(tmp_path: Path) -> None:
     # A spool without room keeps the source from its end.
     site = Site(tmp_path, ephemeral=True, shutdown_grace="6s", spool={"max_bytes": "16MiB"})

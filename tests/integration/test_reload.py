@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
     from tests.support.agent_process import Agent
 
+pytestmark = pytest.mark.slow
+
 RELOADS = 20
 SLOWLY = {"max_age": "1m", "heartbeat": "1m"}
 
@@ -301,7 +303,6 @@ def test_the_way_out_of_other_lines_is_replaced_without_stopping_a_source(tmp_pa
     assert '"stopped": []' in agent.log or '"stopped":[]' in agent.log
 
 
-@pytest.mark.slow
 @pytest.mark.timeout(180)
 def test_no_line_is_lost_or_twice_across_twenty_reloads_under_load_and_rotation(tmp_path: Path) -> None:
     site = Site(tmp_path)

@@ -6,11 +6,15 @@ import shutil
 from functools import partial
 from typing import TYPE_CHECKING
 
+import pytest
+
 from tests.support import loggen
 from tests.support.agent_process import Site, until
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+pytestmark = pytest.mark.slow
 
 
 def has_event(site: Site, event_id: str) -> bool:

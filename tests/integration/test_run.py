@@ -16,6 +16,8 @@ from tests.support.agent_process import LOGGEN, Site, trailseal, until, verify
 if TYPE_CHECKING:
     from pathlib import Path
 
+pytestmark = pytest.mark.slow
+
 
 def test_sigterm_ends_run_in_order_with_everything_shipped_and_a_stop(tmp_path: Path) -> None:
     # Records would wait a minute for their seal; the end must not.

@@ -23,6 +23,8 @@ from tests.support.posting import LINES, ONE, Client, takes_connections
 if TYPE_CHECKING:
     from pathlib import Path
 
+pytestmark = pytest.mark.slow
+
 CLIENTS = 4
 
 
@@ -106,7 +108,6 @@ def assert_kept(site: Site, posters: Posters) -> None:
     assert verdict.code == 0, verdict.findings()
 
 
-@pytest.mark.slow
 @pytest.mark.timeout(180)
 def test_kill_9_under_concurrent_clients_loses_no_answered_event(tmp_path: Path) -> None:
     site = make_site(tmp_path)
@@ -127,7 +128,6 @@ def test_kill_9_under_concurrent_clients_loses_no_answered_event(tmp_path: Path)
     assert_kept(site, posters)
 
 
-@pytest.mark.slow
 def test_an_orderly_end_under_load_seals_each_answered_event(tmp_path: Path) -> None:
     site = make_site(tmp_path)
     with Posters(str(tmp_path / "events.sock")) as posters:
@@ -163,7 +163,6 @@ def test_a_proof_from_the_socket_holds_against_the_store(tmp_path: Path) -> None
     assert site.verify().code == 0
 
 
-@pytest.mark.slow
 @pytest.mark.timeout(120)
 @pytest.mark.parametrize("when_full", ["block", "gap"])
 def test_a_full_spool_refuses_and_takes_again(tmp_path: Path, when_full: str) -> None:

@@ -18,6 +18,8 @@ from tests.support.agent_process import Site, trailseal, until
 if TYPE_CHECKING:
     from pathlib import Path
 
+pytestmark = pytest.mark.slow
+
 
 HEARTBEAT = f"{PREFIX}heartbeat_timestamp_seconds"
 
@@ -90,13 +92,13 @@ def bulky_site(tmp_path: Path, when_full: str) -> tuple[Site, Path, list[str]]:
     return site, done, python(BULKY.format(lines=BULKY_LINES, done=str(done)))
 
 
-@pytest.mark.slow
 @pytest.mark.timeout(120)
 def test_block_makes_the_service_wait_and_loses_nothing(tmp_path: Path) -> None:
     site, done, command = bulky_site(tmp_path, "block")
     with site.run("exec", "--", *command) as agent:
         until(lambda: (site.status() or {}).get("head") and site.metrics()[f"{PREFIX}spool_full"] == 1, "a full spool")
-        assert any(reason["name"] == "spool" for reason in (site.status() or {})["reasons"])
+        # A cut may make room once more, so one look at the metrics and one at the status need not fall into the same moment.
+        until(lambda: any(reason["name"] == "spool" for reason in (site.status() or {})["reasons"]), "a reason that names the spool")
         time.sleep(1.0)
         assert not done.exists()
         assert agent.process.poll() is None
@@ -108,7 +110,6 @@ def test_block_makes_the_service_wait_and_loses_nothing(tmp_path: Path) -> None:
     assert verdict.code == 0, verdict.findings()
 
 
-@pytest.mark.slow
 @pytest.mark.timeout(120)
 def test_gap_lets_the_service_go_on_and_states_exactly_what_was_lost(tmp_path: Path) -> None:
     site, done, command = bulky_site(tmp_path, "gap")
@@ -128,7 +129,6 @@ def test_gap_lets_the_service_go_on_and_states_exactly_what_was_lost(tmp_path: P
     assert (verdict.code, verdict.codes()) == (11, {"gap"})
 
 
-@pytest.mark.slow
 def test_the_heartbeat_stands_still_while_no_store_confirms(tmp_path: Path) -> None:
     site = Site(tmp_path, seal={"max_age": "200ms", "heartbeat": "1s"})
     with site.run() as agent:

@@ -18,6 +18,8 @@ from tests.support.agent_process import Site, believe, trailseal, until, verify
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+pytestmark = pytest.mark.slow
+
 HEARTBEAT_SECONDS = 1.0
 
 
@@ -199,7 +201,6 @@ def test_tampering_exits_10_and_names_what_was_changed(
     assert str(changed.relative_to(store)) in named, verdict.findings()
 
 
-@pytest.mark.slow
 def test_a_trail_without_its_newest_seal_is_incomplete(tmp_path: Path) -> None:
     site = Site(tmp_path / "site", seal={"max_age": "200ms", "heartbeat": f"{HEARTBEAT_SECONDS:.0f}s"})
     site.log.write_bytes(loggen.block(0, 40))

@@ -92,6 +92,7 @@ class Trails:
         """Look at a folder that may not exist yet."""
         self._store = store
         self._seals: dict[str, Seal] = {}
+        self._read: dict[str, tuple[tuple[int, ...], list[dict[str, Any]]]] = {}
 
     def seals(self) -> list[Seal]:
         """Return all seals, by epoch and batch."""
@@ -110,8 +111,16 @@ class Trails:
         """Yield every seal, or so many of the newest, with its batch's records, in order."""
         for seal in self.seals()[-newest:]:
             data = seal.manifest.data
-            lines = () if data is None else read_data((self._store / data.key).read_bytes(), data.raw_bytes)
-            yield seal, list(map(json.loads, lines))
+            yield seal, [] if data is None else self._objects(data.key, data.raw_bytes)
+
+    def _objects(self, key: str, raw_bytes: int) -> list[dict[str, Any]]:
+        """Return a data object's records; it is read again only if it is another file than last time."""
+        path = self._store / key
+        status = path.stat()
+        same = (status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+        if self._read.get(key, ((), []))[0] != same:
+            self._read[key] = (same, list(map(json.loads, read_data(path.read_bytes(), raw_bytes))))
+        return self._read[key][1]
 
     def records(self) -> list[dict[str, Any]]:
         """Return every record of every sealed batch, in order."""

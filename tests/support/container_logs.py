@@ -72,6 +72,9 @@ class ContainerLog:
                     unfinished.write_bytes(gzip.compress(old.read_bytes()))
                     unfinished.rename(old.with_name(old.name + ".gz"))
                     old.rename(self._kept / f"{self.folder.parent.name}-{old.name}")
+        if not self.path.stat().st_size:
+            # The kubelet rotates by size.
+            return
         self._rotations += 1
         self.path.rename(self.path.with_name(f"{self.path.name}.20260108-{self._rotations:06d}"))
         self.path.touch()

@@ -38,7 +38,7 @@ class Handle(Protocol):
         ...
 
     def read(self, offset: int, length: int) -> bytes:
-        """Return up to so many bytes from an offset; fewer only at the end.
+        """Return up to so many bytes from an offset; fewer at the end, or where the system stops short of it.
 
         Raises:
             OSError: The read failed, or a compressed file is damaged or cut off.
@@ -73,16 +73,11 @@ class PlainHandle:
         return os.fstat(self.fd).st_size
 
     def read(self, offset: int, length: int) -> bytes:
-        """Return up to so many bytes from an offset."""
-        data = os.pread(self.fd, length, offset)
-        if not data or len(data) == length:
-            return data
-        parts = [data]
-        have = len(data)
-        while have < length and (more := os.pread(self.fd, length - have, offset + have)):
-            parts.append(more)
-            have += len(more)
-        return b"".join(parts)
+        """Return up to so many bytes from an offset.
+
+        A read that stops short is not continued: the file may be truncated and written anew between the two halves.
+        """
+        return os.pread(self.fd, length, offset)
 
     def close(self) -> None:
         """Give the descriptor back."""

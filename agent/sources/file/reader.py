@@ -6,8 +6,8 @@ cut into lines, separate, and build the append with the cursor behind it.
 Invariants:
     - The cursor stands at the start of a line; an incomplete line is read again until it is complete, and counts as it is
       only in a `final` step. An over-long line keeps the cursor at its start until its end was seen.
-    - Every read begins a little before the position and compares those bytes with what was read there before, so that a
-      truncation is seen even if the file has grown beyond the old position since.
+    - Every read begins a little before the position and compares those bytes with what was read there before, and once more
+      behind the read, so that a truncation is seen even if the file has grown beyond the old position since.
     - After `Step.changed` nothing was read and nothing moved.
     - Where lines lie in envelopes, the cursor stands at the first piece of a line whose end was not seen. What a file ends with
       then is left to its successor (`Legacy`), and becomes durable with the successor's append, cursors of both.
@@ -230,13 +230,17 @@ class Reader:
         before = len(self._window)
         position = self._cutter.offset
         size = handle.size()
+        if self._begins_anew(handle):
+            return self._changed(handle)
         data = handle.read(position - before, before + block_bytes)
-        if (size is not None and size < position) or data[:before] != self._window or self._begins_anew(handle):
+        # Looked at again behind the read: a truncation while it went on leaves a block of both contents.
+        intact = data[:before] == self._window and (before == 0 or handle.read(position - before, before) == self._window)
+        if (size is not None and size < position) or not intact or self._begins_anew(handle):
             return self._changed(handle)
         if size is None:
             size = position - before + len(data)
         chunk = data[before:]
-        at_end = len(chunk) < block_bytes
+        at_end = len(chunk) < block_bytes and position + len(chunk) >= size
         cursor = self._cursor
         tally = FileTally(cursor, time_text(self._context.clock.now()), self._context.wrapped.kind)
         if size < cursor.size_seen:

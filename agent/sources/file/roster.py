@@ -209,7 +209,7 @@ class Roster:
 
     async def state(self, cursor: Cursor, losses: list[Loss], *cursors: Cursor) -> None:
         """State losses, or begin cursors, without ending one."""
-        await self.shell.submit(gap_append(cursor, losses, cursors, self.now()))
+        await self.shell.submit(gap_append(cursor, losses, cursors or (cursor,), self.now()))
 
 
 def shown(tailed: Tailed) -> Found:

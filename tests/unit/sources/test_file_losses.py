@@ -257,3 +257,42 @@ async def test_cursors_that_speak_of_no_file_are_left_alone(bench: Bench):
     assert bench.ids() == bench.written
     assert bench.gaps() == []
     assert foreign in bench.intake.cursors("app")
+
+
+async def test_a_truncation_in_the_midst_of_a_read_mixes_no_two_contents(bench: Bench, monkeypatch: pytest.MonkeyPatch):
+    bench.write(audit=3)
+    await bench.drain()
+    bench.write(audit=40)
+    real = os.pread
+    due = [True]
+
+    def tear(fd: int, length: int, offset: int) -> bytes:
+        data = real(fd, length, offset)
+        if length > 4096 and due:
+            due.clear()
+            half = len(data) // 2
+            copy_and_truncate(bench.path)
+            bench.write(audit=60)
+            return data[:half] + real(fd, length - half, offset + half)
+        return data
+
+    monkeypatch.setattr(os, "pread", tear)
+    await bench.drain()
+    await bench.drain()
+    assert not due
+    assert bench.ids() == bench.written
+    assert bench.intake.of_kind("quarantine") == []
+    assert {gap["certainty"] for gap in bench.gaps()} == {"possible"}
+
+
+async def test_a_read_that_stops_short_of_the_end_ends_no_line(bench: Bench, monkeypatch: pytest.MonkeyPatch):
+    bench.write(audit=20)
+    turn(bench.path)
+    bench.write(audit=1)
+    real = os.pread
+    monkeypatch.setattr(os, "pread", lambda fd, length, offset: real(fd, min(length, 1500) if length > 4096 else length, offset))
+    bench.patterns.append(str(bench.folder / "app.log.1"))
+    await bench.drain()
+    await bench.drain()
+    assert sorted(bench.ids()) == sorted(bench.written)
+    assert bench.intake.of_kind("quarantine") == []
