@@ -32,6 +32,10 @@ ERRORS = (
     "b/busy/pwrite64/error=ENOSPC/8..14",
     "b/backlog/link/error=EDQUOT/2..6",
     "b/exec/pwrite64/error=EINTR/30..34",
+    "b/busy/pread64/error=EIO/2..5/source",
+    "b/busy/newfstatat/error=EIO/9..21/source",
+    "b/backlog/getdents64/error=EIO/4..24/source",
+    "b/copytruncate2/openat/error=EACCES/16/source",
 )
 OTHERS = (
     "c/busy/full-state/scenario/7",

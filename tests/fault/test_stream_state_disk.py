@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from agent.spool.ballast import BALLAST_BYTES
 from agent.vitals.catalogue import PREFIX
 from tests.support import bulky, relay_parent
 from tests.support.agent_process import Site, until
@@ -74,6 +75,27 @@ def test_sigterm_with_a_full_state_disk_ends_in_time_and_the_next_start_states_t
     assert (gap["cause"], gap["certainty"], gap["to_offset"]) == ("worker_crashed", "possible", None)
     first_missing = len(found) * (len(bulky.audit_line(0)) + len(bulky.other_line(1)))
     assert 0 <= first_missing - gap["from_offset"] <= len(bulky.other_line(1))
+    assert site.verify().code == 11
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(120)
+def test_a_stream_whose_every_line_waited_for_the_disk_is_known_to_the_next_start(tmp_path: Path, small_disk: Path) -> None:
+    # Room for a state, but not for what is kept free of appends: quotas are like that from the first call on.
+    subprocess.run(["mount", "-o", f"remount,size={BALLAST_BYTES >> 21}m", str(small_disk)], check=True)
+    site = Site(tmp_path, sources=None, shutdown_grace="6s")
+    with site.run("exec", "--", *SERVICE, "100", str(tmp_path / "written")) as agent:
+        agent.process.wait(60)
+        assert '"the spool is full"' in agent.log
+        assert "the drain was not finished" in agent.log
+    subprocess.run(["mount", "-o", "remount,size=400m", str(small_disk)], check=True)
+    with site.run("exec", "--", "true") as agent:
+        assert agent.process.wait(50) == 0, agent.log
+    assert site.trails.event_ids() == []
+    # The end of standard error came after lines that waited, so nothing was certain of that one either.
+    stated = {(gap["path"], gap["cause"], gap["certainty"], gap["from_offset"], gap["to_offset"]) for gap in site.trails.kind("gap")}
+    assert ("stdout", "worker_crashed", "possible", 0, None) in stated
+    assert stated <= {(channel, "worker_crashed", "possible", 0, None) for channel in ("stdout", "stderr")}
     assert site.verify().code == 11
 
 

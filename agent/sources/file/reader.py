@@ -348,8 +348,12 @@ class Reader:
         except BaseException:
             handle.close()
             raise
+        if verdict.sameness is not Sameness.SAME:
+            # Kept open it would be read on at the next step, with nothing left to compare.
+            handle.close()
+            return verdict
         self._handle = handle
-        return None if verdict.sameness is Sameness.SAME else verdict
+        return None
 
     def _begins_anew(self, handle: Handle) -> bool:
         """Tell whether a file of which nothing was read yet begins otherwise than it did; keep in mind how it begins."""

@@ -296,3 +296,18 @@ async def test_a_read_that_stops_short_of_the_end_ends_no_line(bench: Bench, mon
     await bench.drain()
     assert sorted(bench.ids()) == sorted(bench.written)
     assert bench.intake.of_kind("quarantine") == []
+
+
+async def test_a_look_at_a_closed_log_that_was_truncated_does_not_let_it_be_read_on(bench: Bench):
+    bench.write(audit=5)
+    await bench.drain()
+    (tailed,) = bench.source()._life.files.values()
+    tailed.reader.close()
+    copy_and_truncate(bench.path)
+    bench.write(audit=10)
+    assert tailed.reader.has_more()
+    step = tailed.reader.step()
+    assert step.changed is not None
+    assert step.append is None
+    await bench.drain()
+    assert bench.ids() == bench.written

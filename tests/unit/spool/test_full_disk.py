@@ -6,8 +6,9 @@ import asyncio
 from typing import TYPE_CHECKING, Any
 
 from agent.errors import SpoolFullError
+from agent.intake import Append, Cursor
 from agent.spool import Database, Spool
-from agent.spool.ballast import BALLAST_BYTES, BALLAST_FILE
+from agent.spool.ballast import BALLAST_BYTES, BALLAST_FILE, Ballast
 from agent.spool.connection import CHECKPOINT_BYTES, DATABASE_FILE
 from tests.support.batches import append_of
 
@@ -71,6 +72,37 @@ async def test_an_append_never_gets_the_ballasts_room_and_waits_until_it_is_back
         assert next(room, None) is None
         while said[-1] is not None:
             await asyncio.sleep(0.01)
+    committing.cancel()
+    await asyncio.gather(committing, return_exceptions=True)
+    await spool.close()
+
+
+async def test_without_the_ballast_only_what_states_something_is_committed_and_in_order(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said: list[str | None] = []
+    monkeypatch.setattr("agent.spool.commits.RETRY_SECONDS", (0.01,))
+    monkeypatch.setattr(Ballast, "place", lambda _: False)
+    spool = Spool(tmp_path, 1 << 26, on_full=said.append)
+    await spool.open()
+    committing = asyncio.create_task(spool.run())
+    cursor = Cursor(source="app", file_id="01hqzzzzzzzzzzzzzzzzzzzzzz", path="stdout")
+    beginning = Append(observed_at="2026-01-08T14:00:00.000000Z", cursors=(cursor,), small=True)
+    async with asyncio.timeout(10):
+        waiting = [await spool.submit(append) for append in (beginning, append_of(0, 1), beginning)]
+        await waiting[0]
+        while not said:
+            await asyncio.sleep(0.01)
+        assert [each.file_id for each in await spool.read(Database.cursors)] == [cursor.file_id]
+        assert not any(isinstance(each, asyncio.Future) and each.done() for each in waiting[1:])
+        assert spool.held_records == 0
+        monkeypatch.undo()
+        await waiting[1]
+        await waiting[2]
+        while said[-1] is not None:
+            await asyncio.sleep(0.01)
+    assert spool.held_records == 1
+    assert len(said) == 2
     committing.cancel()
     await asyncio.gather(committing, return_exceptions=True)
     await spool.close()
