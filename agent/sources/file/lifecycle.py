@@ -10,35 +10,31 @@ This module must not read lines or wait for events; `tail` does.
 
 from __future__ import annotations
 
-import errno
 from typing import TYPE_CHECKING, Final
 
 from msgspec.structs import replace
 
 from ...trail.records import Certainty, GapCause
-from ...trail.ulid import ulid_milliseconds
 from . import discover
-from .appends import Loss
 from .discover import Found
-from .identity import Judgement, Sameness, digest
+from .identity import Judgement, Sameness
 from .lane import Lane
 from .losses import unread_of
 from .reader import Context, Reader
-from .recovery import Unclear, beginning_of, held_folder, judge_at, locate, locate_all
-from .roster import GONE, Roster, Shell, shown
+from .recovery import Unclear, judge_at, locate, locate_all
+from .roster import GONE, Roster, Shell
+from .successors import Successors, first_seen_ns
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from ...intake import Cursor
-    from .discover import Around
     from .identity import Key
     from .lane import Tailed
     from .recovery import Match
 
 PATIENCE: Final = 20
 _RACE: Final = "what was written between the copy and the truncation is in neither"
-_BETWEEN: Final = "the file is deleted already; others that came after it may have been, too, before {0} was seen"
 
 
 class Lifecycle:
@@ -57,6 +53,7 @@ class Lifecycle:
         self._patterns = tuple(patterns)
         self._shell = shell
         self._refusals: dict[str, int] = {}
+        self._successors = Successors(self.roster, shell, self._strict)
 
     @property
     def lanes(self) -> dict[str, Lane]:
@@ -82,13 +79,13 @@ class Lifecycle:
         read = frozenset((cursor.device, cursor.inode) for cursor in finished)
         for cursor, match in await self._shell.hop(locate_all, cursors, roster.scan, read):
             if isinstance(match, Unclear):
-                unplaced = Found(cursor.path, roster.unplaced(), cursor.size_seen, _first_seen_ns(cursor))
+                unplaced = Found(cursor.path, roster.unplaced(), cursor.size_seen, first_seen_ns(cursor))
                 roster.add(cursor.path, unplaced, cursor).rotated = True
             elif match is None:
                 await roster.give_up(cursor, Certainty.UNBOUNDED)
                 # What was written since the file was first seen has come after it.
                 lane = roster.lanes.setdefault(cursor.path, Lane(cursor.path))
-                lane.last = Found("", (cursor.device, cursor.inode), cursor.size_seen, _first_seen_ns(cursor))
+                lane.last = Found("", (cursor.device, cursor.inode), cursor.size_seen, first_seen_ns(cursor))
             else:
                 await self._found_again(cursor, match)
         await self._apply()
@@ -150,9 +147,9 @@ class Lifecycle:
                 await self._follow(tailed, home, strayed=tailed in strayed)
         newest = lane.files[-1].key if lane.files else None
         if home is None or home.key != newest:
-            await self._queue_later(lane)
+            await self._successors.queue_later(lane)
         else:
-            await self._queue_copies(lane, home)
+            await self._successors.queue_copies(lane, home)
         if not lane.files and home is None:
             self.roster.lanes.pop(lane.path, None)
 
@@ -207,87 +204,6 @@ class Lifecycle:
         tailed.woken = True
         self._shell.ready(tailed.lane)
 
-    async def _around(self, lane: Lane) -> Around:
-        """Look at a lane's path, at the names beside it, and into the folders its rotated files were found in."""
-        for tailed in lane.files:
-            if tailed.rotated and tailed.reader.fd is not None:
-                folder = await self._shell.hop(held_folder, tailed.reader.fd)
-                if folder is not None:
-                    lane.folders |= {folder}
-        return await self._shell.hop(discover.around, lane.path, lane.folders)
-
-    async def _queue_later(self, lane: Lane) -> None:
-        """Queue the rotated files that were written after the lane's newest one and were never seen at its path."""
-        newest = lane.files[-1] if lane.files else None
-        if newest is not None and not newest.rotated:
-            return
-        key = newest.key if newest is not None else lane.last.key if lane.last is not None else None
-        if key is None:
-            return
-        if newest is not None and newest.is_unplaced:
-            raise BlockingIOError(errno.EAGAIN, "an earlier file is not found again yet")
-        here = await self._around(lane)
-        mark = next((one for one in here.siblings if one.key == key), None)
-        deleted = mark is None and newest is not None
-        if mark is None:
-            mark = lane.last if newest is None else shown(newest)
-        unread = await self._unread(lane, mark, here, covered=key in self.roster.scan.names)
-        for found in unread:
-            tailed = self.roster.add(lane.path, found, await self.roster.resume_or_new(found, lane.path))
-            tailed.rotated = True
-            # Between copies that a truncation left behind there are only more of them.
-            tailed.copied = newest is not None and newest.copied
-        if deleted and unread and newest is not None:
-            cursor = newest.reader.cursor
-            start = max(cursor.offset, cursor.size_seen)
-            detail = _BETWEEN.format(unread[0].path)
-            await self.roster.state(cursor, [Loss(GapCause.ROTATED_AWAY, Certainty.POSSIBLE, start, None, detail)])
-
-    async def _queue_copies(self, lane: Lane, home: Found) -> None:
-        """Queue the copies of what a log held and lost by truncation between its first sight, when it was empty, and its first line.
-
-        Nothing about the log itself tells of them: nobody saw how it began.
-        """
-        newest = lane.files[-1]
-        if not newest.began_empty or newest.looked_ns == home.modified_ns:
-            return
-        # In this order: what is there after this look at its beginning is noticed when it changes.
-        beginning = await self._shell.hop(beginning_of, home)
-        if beginning:
-            newest.reader.begins(beginning)
-        here = await self._around(lane)
-        cursor = newest.reader.cursor
-        mark = Found("", home.key, 0, _first_seen_ns(cursor))
-        for found in await self._unread(lane, mark, here, covered=False):
-            # A copy of what it holds now is being made, and is looked for by this once the log is truncated.
-            head = (await self._shell.hop(beginning_of, found))[: cursor.head_bytes]
-            if not cursor.head_bytes or digest(head) != cursor.head_sha256:
-                copy = self.roster.add(lane.path, found, await self.roster.resume_or_new(found, lane.path), before=newest)
-                copy.rotated = copy.copied = True
-        newest.looked_ns = home.modified_ns
-        newest.began_empty = not cursor.head_bytes
-
-    async def _unread(self, lane: Lane, after: Found | None, here: Around, *, covered: bool) -> list[Found]:
-        """Return the rotated files after one of a lane, oldest first, that were not and will not be read otherwise.
-
-        Args:
-            lane: The lane.
-            after: The file after which to begin.
-            here: The lane's path and what is beside it. The newest scan may be older: what it saw at the path may have been
-                rotated since, and is then one of those that are returned.
-            covered: The patterns name rotated files too, so that the lane's own are not in lanes by themselves.
-        """
-
-        def known(one: Found) -> bool:
-            if one.key in self.files or (here.home is not None and one.key == here.home.key):
-                return True
-            names = self.roster.scan.names.get(one.key, ())
-            return bool(names) and not covered and lane.path not in names
-
-        candidates = discover.later(lane.path, after, here.siblings, known)
-        strict = self._strict(lane)
-        return [found for found in candidates if not await self.roster.known.was_read(lane, found, strict=strict)]
-
     def _strict(self, lane: Lane) -> bool:
         return self._refusals.get(lane.path, 0) < PATIENCE
 
@@ -330,8 +246,8 @@ class Lifecycle:
         match = await self._search(tailed, anew=True)
         copies: list[tuple[Found, Cursor]] = []
         if match is not None and match.judgement.sameness is Sameness.SAME:
-            here = await self._around(tailed.lane)
-            later = await self._unread(tailed.lane, match.found, here, covered=match.found.key in roster.scan.names)
+            here = await self._successors.around(tailed.lane)
+            later = await self._successors.unread(tailed.lane, match.found, here, covered=match.found.key in roster.scan.names)
             copies = [(match.found, cursor), *[(found, await roster.resume_or_new(found, tailed.lane.path)) for found in later]]
         self._shell.release(tailed)
         tailed.ended_at = None
@@ -406,16 +322,12 @@ class Lifecycle:
             return False
         if not strayed:
             return True
-        here = await self._around(tailed.lane)
+        here = await self._successors.around(tailed.lane)
         found = next((one for one in here.siblings if one.key == tailed.key), None)
         if found is not None:
             tailed.reader.path = found.path
             tailed.seen = found
         return found is not None
-
-
-def _first_seen_ns(cursor: Cursor) -> int:
-    return ulid_milliseconds(cursor.file_id) * 1_000_000
 
 
 def _rebound(cursor: Cursor, key: Key) -> Cursor:

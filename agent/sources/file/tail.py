@@ -23,8 +23,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
-from collections import OrderedDict, deque
+from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import TYPE_CHECKING, Final, TypeVar
@@ -36,6 +35,7 @@ from .appends import time_text
 from .lane import Lane, Tailed, Turn, choose_ending, follow, is_unfinished, waits_anew
 from .lifecycle import Lifecycle
 from .losses import gap_append
+from .opened import OpenFiles
 from .reader import PLAIN, Context, MovedError, Wrapped
 from .settings import TailSettings
 from .timers import Timers
@@ -102,7 +102,7 @@ class FileSource:
         self._queue: deque[Lane] = deque()
         self._timers = Timers()
         self._wake = asyncio.Event()
-        self._open: OrderedDict[Tailed, None] = OrderedDict()
+        self._open = OpenFiles(self._watcher, self._settings.max_open)
         self._troubles = Troubles(problem)
         self._unclear: set[str] = set()
         self._failure: BaseException | None = None
@@ -160,7 +160,6 @@ class FileSource:
         self._thread.shutdown(wait=True, cancel_futures=True)
         for tailed in self._life.files.values():
             tailed.reader.close()
-        self._open.clear()
 
     async def hop(self, function: Callable[..., _T], *arguments: object) -> _T:
         """Run a function on the reading thread."""
@@ -185,9 +184,7 @@ class FileSource:
 
     def release(self, tailed: Tailed) -> None:
         """Close a file and stop watching it."""
-        self._watcher.remove(tailed)
-        self._open.pop(tailed, None)
-        tailed.reader.close()
+        self._open.release(tailed)
 
     def unclear(self, path: str, error: OSError | None) -> None:
         """Report that it cannot be told what has become of a path; folders are looked through often until it can."""
@@ -246,7 +243,7 @@ class FileSource:
     async def _has_more(self, tailed: Tailed) -> bool:
         try:
             more = await self.hop(tailed.reader.has_more)
-            self._note_open(tailed)
+            self._note_open(tailed, None)
         except (OSError, MovedError):
             return True
         return more
@@ -319,26 +316,10 @@ class FileSource:
             self._timers.add(now + self._settings.eof_hold_seconds, tailed.lane)
         return Turn.AT_END
 
-    def _note_open(self, tailed: Tailed, size: int | None = None) -> None:
-        """Watch a file that was opened, and close the one that was quiet longest if too many are open.
-
-        Args:
-            tailed: The file.
-            size: Its size when it was read to its end, in bytes; None if more may be there.
-        """
-        fd = tailed.reader.fd
-        if fd is None:
-            return
-        self._open[tailed] = None
-        self._open.move_to_end(tailed)
-        if self._watcher.add(tailed, fd) and (size is None or os.fstat(fd).st_size != size):
-            # What was written between the look and the watch has made no event.
+    def _note_open(self, tailed: Tailed, size: int | None) -> None:
+        if self._open.note(tailed, size):
             tailed.woken = True
             self.ready(tailed.lane)
-        if len(self._open) > self._settings.max_open:
-            victim = next((one for one in self._open if one is not tailed and not one.rotated and one.names), None)
-            if victim is not None:
-                self.release(victim)
 
     def _report(self, tailed: Tailed, error: OSError) -> None:
         """Say that a file cannot be read, and try it again later."""

@@ -15,8 +15,9 @@ import contextlib
 import logging
 from typing import TYPE_CHECKING, Final
 
-from asyncinotify import Inotify, Mask, Watch
 from watchfiles import Change, awatch
+
+from .inotify import ATTRIB, MODIFY, MOVE_SELF, OVERFLOW_WATCH, Inotify
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Hashable
@@ -26,7 +27,7 @@ _BREATH_SECONDS: Final = 0.001
 _RETRY_SECONDS: Final = 30.0
 _DEBOUNCE_MILLISECONDS: Final = 200
 
-_RENAMED_OR_UNLINKED: Final = Mask.MOVE_SELF | Mask.ATTRIB
+_RENAMED_OR_UNLINKED: Final = MOVE_SELF | ATTRIB
 """The name of an open file has changed, or one of its links is gone (its link count is an attribute)."""
 
 
@@ -45,7 +46,7 @@ class Watcher:
         self._on_folder = on_folder
         self._step = step_milliseconds
         self._inotify: Inotify | None = None
-        self._watches: dict[Hashable, Watch] = {}
+        self._watches: dict[Hashable, int] = {}
         self._tokens: dict[int, Hashable] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._folders: tuple[frozenset[str], frozenset[str]] = (frozenset(), frozenset())
@@ -78,19 +79,19 @@ class Watcher:
         if self._inotify is None or token in self._watches:
             return False
         try:
-            watch = self._inotify.add_watch(f"/proc/self/fd/{fd}", Mask.MODIFY | _RENAMED_OR_UNLINKED)
+            watch = self._inotify.add_watch(f"/proc/self/fd/{fd}", MODIFY | _RENAMED_OR_UNLINKED)
         except OSError as error:
             self._fall_back(error)
             return False
         self._watches[token] = watch
-        self._tokens[watch.wd] = token
+        self._tokens[watch] = token
         return True
 
     def remove(self, token: Hashable) -> None:
         """Stop watching a file; unknown tokens do nothing."""
         watch = self._watches.pop(token, None)
         if watch is not None and self._inotify is not None:
-            self._tokens.pop(watch.wd, None)
+            self._tokens.pop(watch, None)
             with contextlib.suppress(OSError):
                 self._inotify.rm_watch(watch)
 
@@ -115,22 +116,22 @@ class Watcher:
         rested = loop.time()
         while True:
             try:
-                event = await inotify.get()
+                events = await inotify.get()
             except OSError as error:
                 self._fall_back(error)
                 return
-            watch = event.watch
-            if watch is None:
-                # The queue overflowed: any file may have been written to.
-                for token in list(self._watches):
-                    self._on_file(token)
-            elif Mask.MODIFY in event.mask:
-                token = self._tokens.get(watch.wd)
-                if token is not None:
-                    self._on_file(token)
-            elif event.mask & _RENAMED_OR_UNLINKED:
-                # Rotation of an open file is seen at once; the folder watch is for names that appear.
-                self._on_folder()
+            for watch, mask in events:
+                if watch == OVERFLOW_WATCH:
+                    # The queue overflowed: any file may have been written to.
+                    for token in list(self._watches):
+                        self._on_file(token)
+                elif mask & MODIFY:
+                    token = self._tokens.get(watch)
+                    if token is not None:
+                        self._on_file(token)
+                elif mask & _RENAMED_OR_UNLINKED:
+                    # Rotation of an open file is seen at once; the folder watch is for names that appear.
+                    self._on_folder()
             if loop.time() - rested > _BREATH_SECONDS:
                 await asyncio.sleep(_BREATH_SECONDS)
                 rested = loop.time()

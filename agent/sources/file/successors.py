@@ -1,0 +1,130 @@
+"""Find what was rotated, or copied and truncated, after the newest file of a lane that is known, and queue it.
+
+Invariants: what is queued here is read between the lane's newest file and what is at its path now; what was read before, under
+whatever name, is not queued. This module must not end a cursor; `lifecycle` does.
+"""
+
+from __future__ import annotations
+
+import errno
+from typing import TYPE_CHECKING, Final
+
+from ...trail.records import Certainty, GapCause
+from ...trail.ulid import ulid_milliseconds
+from . import discover
+from .appends import Loss
+from .discover import Found
+from .identity import digest
+from .recovery import beginning_of, held_folder
+from .roster import Roster, Shell, shown
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from ...intake import Cursor
+    from .discover import Around
+    from .lane import Lane
+
+_BETWEEN: Final = "the file is deleted already; others that came after it may have been, too, before {0} was seen"
+
+
+class Successors:
+    """Look around a path for files that came after the one that was seen last."""
+
+    def __init__(self, roster: Roster, shell: Shell, strict: Callable[[Lane], bool]) -> None:
+        """Look for the files of one source.
+
+        Args:
+            roster: The files.
+            shell: The running source.
+            strict: Whether a refusal to look at a lane's files is still waited out.
+        """
+        self._roster = roster
+        self._shell = shell
+        self._strict = strict
+
+    async def around(self, lane: Lane) -> Around:
+        """Look at a lane's path, at the names beside it, and into the folders its rotated files were found in."""
+        for tailed in lane.files:
+            if tailed.rotated and tailed.reader.fd is not None:
+                folder = await self._shell.hop(held_folder, tailed.reader.fd)
+                if folder is not None:
+                    lane.folders |= {folder}
+        return await self._shell.hop(discover.around, lane.path, lane.folders)
+
+    async def queue_later(self, lane: Lane) -> None:
+        """Queue the rotated files that were written after the lane's newest one and were never seen at its path."""
+        newest = lane.files[-1] if lane.files else None
+        if newest is not None and not newest.rotated:
+            return
+        key = newest.key if newest is not None else lane.last.key if lane.last is not None else None
+        if key is None:
+            return
+        if newest is not None and newest.is_unplaced:
+            raise BlockingIOError(errno.EAGAIN, "an earlier file is not found again yet")
+        here = await self.around(lane)
+        mark = next((one for one in here.siblings if one.key == key), None)
+        deleted = mark is None and newest is not None
+        if mark is None:
+            mark = lane.last if newest is None else shown(newest)
+        unread = await self.unread(lane, mark, here, covered=key in self._roster.scan.names)
+        for found in unread:
+            tailed = self._roster.add(lane.path, found, await self._roster.resume_or_new(found, lane.path))
+            tailed.rotated = True
+            # Between copies that a truncation left behind there are only more of them.
+            tailed.copied = newest is not None and newest.copied
+        if deleted and unread and newest is not None:
+            cursor = newest.reader.cursor
+            start = max(cursor.offset, cursor.size_seen)
+            detail = _BETWEEN.format(unread[0].path)
+            await self._roster.state(cursor, [Loss(GapCause.ROTATED_AWAY, Certainty.POSSIBLE, start, None, detail)])
+
+    async def queue_copies(self, lane: Lane, home: Found) -> None:
+        """Queue the copies of what a log held and lost by truncation between its first sight, when it was empty, and its first line.
+
+        Nothing about the log itself tells of them: nobody saw how it began.
+        """
+        newest = lane.files[-1]
+        if not newest.began_empty or newest.looked_ns == home.modified_ns:
+            return
+        # In this order: what is there after this look at its beginning is noticed when it changes.
+        beginning = await self._shell.hop(beginning_of, home)
+        if beginning:
+            newest.reader.begins(beginning)
+        here = await self.around(lane)
+        cursor = newest.reader.cursor
+        mark = Found("", home.key, 0, first_seen_ns(cursor))
+        for found in await self.unread(lane, mark, here, covered=False):
+            # A copy of what it holds now is being made, and is looked for by this once the log is truncated.
+            head = (await self._shell.hop(beginning_of, found))[: cursor.head_bytes]
+            if not cursor.head_bytes or digest(head) != cursor.head_sha256:
+                copy = self._roster.add(lane.path, found, await self._roster.resume_or_new(found, lane.path), before=newest)
+                copy.rotated = copy.copied = True
+        newest.looked_ns = home.modified_ns
+        newest.began_empty = not cursor.head_bytes
+
+    async def unread(self, lane: Lane, after: Found | None, here: Around, *, covered: bool) -> list[Found]:
+        """Return the rotated files after one of a lane, oldest first, that were not and will not be read otherwise.
+
+        Args:
+            lane: The lane.
+            after: The file after which to begin.
+            here: The lane's path and what is beside it. The newest scan may be older: what it saw at the path may have been
+                rotated since, and is then one of those that are returned.
+            covered: The patterns name rotated files too, so that the lane's own are not in lanes by themselves.
+        """
+
+        def known(one: Found) -> bool:
+            if one.key in self._roster.files or (here.home is not None and one.key == here.home.key):
+                return True
+            names = self._roster.scan.names.get(one.key, ())
+            return bool(names) and not covered and lane.path not in names
+
+        candidates = discover.later(lane.path, after, here.siblings, known)
+        strict = self._strict(lane)
+        return [found for found in candidates if not await self._roster.known.was_read(lane, found, strict=strict)]
+
+
+def first_seen_ns(cursor: Cursor) -> int:
+    """Return when a file was seen first, nanoseconds since the epoch."""
+    return ulid_milliseconds(cursor.file_id) * 1_000_000
