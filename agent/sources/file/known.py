@@ -6,6 +6,7 @@ This module must not decide what happens to a file; `lifecycle` does.
 
 from __future__ import annotations
 
+import errno
 from collections import OrderedDict
 from typing import TYPE_CHECKING, Final, Protocol, TypeVar
 
@@ -14,12 +15,12 @@ from .identity import Judgement, Sameness
 from .recovery import RacedError, is_twin, judge_at
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from ...intake import Cursor
     from .discover import Found
     from .identity import Key
-    from .lane import Lane
+    from .lane import Lane, Tailed
 
 _T = TypeVar("_T")
 _K = TypeVar("_K")
@@ -78,7 +79,7 @@ class Known:
             return False
         if found in self._twins:
             return True
-        plain = [(one.reader.cursor, one.reader.path if one.reader.fd is None else f"/proc/self/fd/{one.reader.fd}") for one in lane.files]
+        plain = [(one.reader.cursor, _openable(one)) for one in lane.files]
         plain += [(cursor, "") for cursor in self._ended.values() if cursor.path == lane.path and cursor.offset]
         try:
             for cursor, path in plain:
@@ -94,11 +95,31 @@ class Known:
                 raise
         return False
 
+    async def archive_of(self, tailed: Tailed, siblings: Sequence[Found]) -> Found | None:
+        """Return the compressed file that has taken a file's place; None if there is none.
+
+        Raises:
+            OSError: It cannot be told.
+        """
+        for found in siblings:
+            if found.path.endswith(GZIP_SUFFIX):
+                try:
+                    if await self._hop(is_twin, found, tailed.reader.cursor, _openable(tailed)):
+                        return found
+                except RacedError:
+                    raise BlockingIOError(errno.EAGAIN, "the names beside the file are changing") from None
+        return None
+
     async def _judge(self, cursor: Cursor, found: Found) -> Judgement:
         try:
             return await self._hop(judge_at, cursor, found)
         except RacedError:
             return Judgement(Sameness.OTHER, 0)
+
+
+def _openable(tailed: Tailed) -> str:
+    """Return a path by which a file can be opened, also if it has no name any more."""
+    return tailed.reader.path if tailed.reader.fd is None else f"/proc/self/fd/{tailed.reader.fd}"
 
 
 def _trim(remembered: OrderedDict[_K, _V]) -> None:

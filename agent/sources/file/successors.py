@@ -64,6 +64,8 @@ class Successors:
             raise BlockingIOError(errno.EAGAIN, "an earlier file is not found again yet")
         here = await self.around(lane)
         mark = next((one for one in here.siblings if one.key == key), None)
+        if mark is None and newest is not None:
+            mark = await self._roster.known.archive_of(newest, here.siblings)
         deleted = mark is None and newest is not None
         if mark is None:
             mark = lane.last if newest is None else shown(newest)

@@ -238,3 +238,25 @@ async def test_a_file_that_cannot_be_read_at_the_start_is_not_given_up(bench: Be
     await bench.drain()
     assert bench.ids() == bench.written
     assert bench.gaps() == []
+
+
+@pytest.mark.parametrize("keep_time", [False, True])
+async def test_a_file_whose_place_its_archive_took_is_not_missing(bench: Bench, *, keep_time: bool):
+    bench.write(audit=2)
+    await bench.drain()
+    turn(bench.path)
+    old = bench.path.with_name("app.log.1")
+    status = old.stat()
+    packed = bench.path.with_name("app.log.1.gz")
+    packed.write_bytes(gzip.compress(old.read_bytes()))
+    if keep_time:
+        os.utime(packed, ns=(status.st_atime_ns, status.st_mtime_ns))
+    old.unlink()
+    for _ in range(2):
+        bench.write(audit=2)
+        turn(bench.path)
+    bench.write(audit=1)
+    await bench.drain()
+    await bench.drain()
+    assert bench.ids() == bench.written
+    assert bench.gaps() == []
