@@ -16,7 +16,7 @@ import msgspec
 from .trail.records import RecordKind
 from .vitals.clock import rfc3339
 from .vitals.health import Severity, to_next_beat
-from .vitals.log import get_logger
+from .vitals.log import dropped_lines, get_logger
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -226,13 +226,16 @@ class Observer:
             spool: What is looked at.
             respawns: Says how often the relay's worker was started again.
         """
-        ticks = 0
+        ticks = known_unwritten = 0
         while True:
             self._metrics.spool_bytes.set(spool.held_bytes)
             self._metrics.spool_max_bytes.set(spool.max_bytes)
             self._metrics.spool_records.set(spool.held_records)
             self._metrics.batches_waiting.set(spool.waiting_batches)
             self._metrics.worker_respawns.set(respawns())
+            unwritten = dropped_lines()
+            self._metrics.log_lines_dropped_total.inc(max(0, unwritten - known_unwritten))
+            known_unwritten = unwritten
             oldest = await spool.oldest_observed() if spool.held_records else None
             age = 0.0 if oldest is None else (self._clock.now() - datetime.fromisoformat(oldest)).total_seconds()
             self._metrics.spool_oldest_age_seconds.set(max(0.0, age))

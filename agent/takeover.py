@@ -200,7 +200,7 @@ class Takeover:
         if wanted.observability != present.observability:
             await way_out.replace(assembly.pass_through(wanted, self._observer))
         if wanted.log != present.log:
-            vitals_log.flush()
+            vitals_log.flush(wait_seconds=0.0)
             vitals_log.configure(wanted.log.level)
 
     async def _swap(self, running: RunningSources) -> None:

@@ -1,11 +1,13 @@
 """What the parent asks of the operating system: signals as a stream, children, file descriptors, its own log lines.
 
 Invariants: every call returns at once; no log line carries a byte of a stream; children get the signal mask and the
-dispositions this process was started with. It must not know what a stream or a worker is.
+dispositions this process was started with. Log lines leave by a thread, in their order, and the process's end waits a
+second for them. It must not know what a stream or a worker is.
 """
 
 from __future__ import annotations
 
+import atexit
 import json
 import os
 import select
@@ -14,6 +16,8 @@ import struct
 import threading
 import time
 from typing import TYPE_CHECKING, Final, NamedTuple
+
+from ..vitals.line_writer import LineWriter
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -26,6 +30,7 @@ STOPPING: Final = frozenset({signal.SIGTERM, signal.SIGINT, signal.SIGQUIT})
 _RESTORED: Final = (signal.SIGPIPE, signal.SIGXFSZ)
 _SENT_BY_KERNEL: Final = 128  # SI_KERNEL, sigaction(2)
 _NOTE: Final = struct.Struct("=ii")
+_LOG_BYTES: Final = 65_536
 
 
 class Received(NamedTuple):
@@ -146,15 +151,19 @@ def keep_standard_descriptors_taken() -> None:
 
 
 def log(level: str, event: str, **fields: str | float | None) -> None:
-    """Write one JSON line to standard error, or nothing where its reader does not read."""
-    poller = select.poll()
-    poller.register(2, select.POLLOUT)
-    if not any(events & select.POLLOUT for _, events in poller.poll(0)):
-        return
+    """Log one JSON line to standard error; it is dropped and counted where nobody reads, and nobody waits."""
+    _standard_error.put(_log_line(level, event, fields))
+
+
+def _log_line(level: str, event: str, fields: Mapping[str, str | float | None]) -> bytes:
     now = time.time()
     stamp = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(now)) + f".{int(now % 1 * 1e6):06d}Z"
-    line = json.dumps({"time": stamp, "level": level, "event": event, "program": "relay", **fields})
-    try:
-        os.write(2, line.encode() + b"\n")
-    except OSError:
-        return
+    return json.dumps({"time": stamp, "level": level, "event": event, "program": "relay", **fields}).encode()
+
+
+def _note_dropped(lines: int) -> bytes:
+    return _log_line("warning", "log lines were dropped, as nobody read them", {"lines": lines})
+
+
+_standard_error: Final = LineWriter(2, _note_dropped, _LOG_BYTES)
+atexit.register(_standard_error.wait)

@@ -8,7 +8,8 @@ Invariants:
     - The bound is kept here, well below anything SQLite or the disk would enforce, and only appends wait for it. A part of
       it is kept free of them (`RESERVE`): for gap records, for the batch being cut, and half of it for heartbeats.
     - When the disk itself is full appends wait until the ballast is in its place again, or they would eat the room that
-      lets the spool empty.
+      lets the spool empty. Those that only state something (a loss, a stream's beginning or end) do not: a few pages each, and
+      without them the next start would not know that a stream had begun and what of it may be lost.
 
 It must not seal, ship or free anything: that is queue.py's half.
 """
@@ -19,6 +20,7 @@ import asyncio
 import contextlib
 import time
 from collections import deque
+from itertools import takewhile
 from typing import TYPE_CHECKING, Final
 
 from ..errors import SpoolFullError, TrailsealError
@@ -72,6 +74,7 @@ class Commits(DatabaseThread):
         self._work = asyncio.Event()
         self._room = asyncio.Condition()
         self._ballast = Ballast(state)
+        self._has_ballast = True
         self._attempts = 0
         self.appended = asyncio.Event()
         """Set after each commit of appends; the sealer clears it."""
@@ -102,13 +105,13 @@ class Commits(DatabaseThread):
         Gap records are small and say what was lost, so they may use the reserve and do not wait for the bound; nor does an
         append that calls itself small, without which no stream could begin or end while the spool is full.
         """
-        size = len(append.bodies) + ROW_OVERHEAD_BYTES
-        only_states_loss = append.gaps == append.records > 0 or (append.small and not append.bodies)
+        size = _size(append)
+        unbounded = _only_states(append)
         # Waiting for the bound means waiting for the shipper; progress without bodies costs next to nothing.
-        if self._must_wait(size, bounded=not only_states_loss):
+        if self._must_wait(size, bounded=not unbounded):
             async with self._room:
-                while self._must_wait(size, bounded=not only_states_loss):
-                    if self._over_bound(size) and not only_states_loss:
+                while self._must_wait(size, bounded=not unbounded):
+                    if self._over_bound(size) and not unbounded:
                         self._say_full(f"the spool holds {self.held_bytes} of {self.max_bytes} bytes; reading waits for the stores")
                     await self._room.wait()
         if self._failure is not None:
@@ -143,18 +146,20 @@ class Commits(DatabaseThread):
         while True:
             await self._work.wait()
             await self._wait_for_company()
-            group, size = self._take_group()
-            try:
-                await self._commit([append for append, _ in group])
-            except TrailsealError as error:
-                self._fail(error, group)
-                raise
-            self._pending_bytes -= size
-            for _, future in group:
-                if not future.done():
-                    future.set_result(None)
-            self.appended.set()
-            await self._make_room_known()
+            group = self._take_group()
+            while group:
+                try:
+                    count = await self._commit([append for append, _ in group])
+                except TrailsealError as error:
+                    self._fail(error, group)
+                    raise
+                done, group = group[:count], group[count:]
+                self._pending_bytes -= sum(_size(append) for append, _ in done)
+                for _, future in done:
+                    if not future.done():
+                        future.set_result(None)
+                self.appended.set()
+                await self._make_room_known()
 
     async def _wait_for_company(self) -> None:
         with contextlib.suppress(TimeoutError):
@@ -164,26 +169,27 @@ class Commits(DatabaseThread):
                     await self._work.wait()
         self._work.set()
 
-    def _take_group(self) -> tuple[list[tuple[Append, asyncio.Future[None]]], int]:
+    def _take_group(self) -> list[tuple[Append, asyncio.Future[None]]]:
         group: list[tuple[Append, asyncio.Future[None]]] = []
         size = 0
         while self._pending and size < GROUP_BYTES:
             append, future = self._pending.popleft()
             group.append((append, future))
-            size += len(append.bodies) + ROW_OVERHEAD_BYTES
+            size += _size(append)
             self._with_records -= bool(append.records)
         if not self._pending:
             self._hurry = False
             self._work.clear()
-        return group, size
+        return group
 
-    async def _commit(self, appends: list[Append]) -> None:
+    async def _commit(self, appends: list[Append]) -> int:
+        """Make appends durable, at least the first of them; return how many."""
         attempt = 0
         while True:
             started = time.perf_counter()
             try:
                 self._attempts += 1
-                added = await self.read(lambda db: self._append(db, appends))
+                count, added = await self.read(lambda db: self._append(db, appends))
             except SpoolFullError as error:
                 # The cursors have not moved, so nothing is lost by waiting; shipping goes on and frees space.
                 self._disk_full = True
@@ -192,18 +198,23 @@ class Commits(DatabaseThread):
                 await asyncio.sleep(RETRY_SECONDS[min(attempt, len(RETRY_SECONDS) - 1)])
                 attempt += 1
                 continue
-            self._disk_full = False
+            durable = appends[:count]
+            # Without the ballast only these few went through: the disk is as full as it was.
+            self._disk_full = self._disk_full and not self._has_ballast
             self.held_bytes += added
-            self.held_records += sum(a.records for a in appends)
-            self.appended_bytes += sum(len(a.bodies) for a in appends)
-            self._on_commit(time.perf_counter() - started, appends)
-            return
+            self.held_records += sum(a.records for a in durable)
+            self.appended_bytes += sum(len(a.bodies) for a in durable)
+            self._on_commit(time.perf_counter() - started, durable)
+            return count
 
-    def _append(self, db: Database, appends: list[Append]) -> int:
-        if not self._ballast.in_place and not self._ballast.place():
-            message = f"the disk of {self._state} has less than {BALLAST_BYTES >> 20} MiB left, which are kept for sealing and shipping"
-            raise SpoolFullError(message)
-        return db.append(appends)
+    def _append(self, db: Database, appends: list[Append]) -> tuple[int, int]:
+        self._has_ballast = self._ballast.in_place or self._ballast.place()
+        if not self._has_ballast:
+            appends = list(takewhile(_only_states, appends))
+            if not appends:
+                message = f"the disk of {self._state} has less than {BALLAST_BYTES >> 20} MiB left, which are kept for sealing and shipping"
+                raise SpoolFullError(message)
+        return len(appends), db.append(appends)
 
     def _fail(self, error: TrailsealError, group: list[tuple[Append, asyncio.Future[None]]]) -> None:
         self._failure = error
@@ -228,3 +239,13 @@ class Commits(DatabaseThread):
             self._on_full(None)
         async with self._room:
             self._room.notify_all()
+
+
+def _only_states(append: Append) -> bool:
+    """Say whether an append has no lines, only what was lost, or that a stream began or ended."""
+    return append.gaps == append.records > 0 or (append.small and not append.bodies)
+
+
+def _size(append: Append) -> int:
+    """Return what an append counts for, in bytes."""
+    return len(append.bodies) + ROW_OVERHEAD_BYTES

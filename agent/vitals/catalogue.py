@@ -99,6 +99,7 @@ CATALOGUE: Final = (
     Instrument("start_timestamp_seconds", "gauge", "When the agent started.", "Unix time"),
     Instrument("config_reloads_total", "counter", "Times the configuration was read again, by what came of it.", "reloads", (_RELOAD,)),
     Instrument("config_differs", "gauge", "1 while the configuration on disk is not the one that runs.", "0 or 1"),
+    Instrument("log_lines_dropped_total", "counter", "Lines of the agent's own log that nobody read, or that were refused.", "lines"),
     Instrument("worker_respawns", "gauge", "Times the worker of exec or pipe died and was started again.", "starts"),
     Instrument("stalled", "gauge", "1 while a part has work waiting and makes no progress.", "0 or 1", (_PART,)),
     Instrument("lines_total", "counter", "Lines read, audit and observability.", "lines", (SOURCE,)),

@@ -2,14 +2,13 @@
 
 Invariants: no event's content is ever written: bytes become their length, objects become their type, long texts are cut, and
 of a foreign exception only the type and the place are shown. A message that repeats is written once in a while with the
-number of times it was held back. Logging never raises, and a stderr that is gone stops nothing. This module must not log
-by itself.
+number of times it was held back. Logging never raises and never waits: lines are written by a thread (line_writer.py), and a
+stderr that is gone, or that nobody reads, stops nothing; what it costs is counted. This module must not log by itself.
 """
 
 from __future__ import annotations
 
 import logging
-import os
 import sys
 import threading
 import time
@@ -23,6 +22,7 @@ import orjson
 import structlog
 
 from ..errors import TrailsealError
+from .line_writer import FLUSH_SECONDS, LineWriter
 
 if TYPE_CHECKING:
     from collections.abc import Callable, MutableMapping
@@ -76,21 +76,14 @@ class Repeats:
 
 
 class _Line:
-    """Write finished lines to a descriptor; what cannot be written is lost, and nothing else happens."""
+    """Take finished lines from structlog."""
 
     def __init__(self, descriptor: int) -> None:
-        self._descriptor = descriptor
-        self._lock = threading.Lock()
+        self.writer = LineWriter(descriptor, _note_dropped)
 
     def msg(self, line: bytes) -> None:
-        """Write one line whole."""
-        rest = memoryview(line + b"\n")
-        with self._lock:
-            try:
-                while rest:
-                    rest = rest[os.write(self._descriptor, rest) :]
-            except OSError:
-                return
+        """Hand one line on to the thread that writes."""
+        self.writer.put(line)
 
     debug = info = warning = error = critical = log = msg
 
@@ -120,6 +113,7 @@ def _message_of(record: logging.LogRecord) -> str:
 
 
 _repeats = Repeats()
+_line: _Line | None = None
 
 
 def configure(level: str = "info", *, descriptor: int = 2, repeats: Repeats | None = None) -> None:
@@ -130,9 +124,13 @@ def configure(level: str = "info", *, descriptor: int = 2, repeats: Repeats | No
         descriptor: Where the lines go; stderr by default.
         repeats: What holds back equal messages; a new one with its defaults if None.
     """
-    global _repeats  # noqa: PLW0603 - the log belongs to the process, as structlog's own configuration does
+    global _repeats, _line  # noqa: PLW0603 - the log belongs to the process, as structlog's own configuration does
     _repeats = Repeats() if repeats is None else repeats
-    line = _Line(descriptor)
+    if _line is not None and _line.writer.descriptor != descriptor:
+        _line.writer.close()
+        _line = None
+    # Lines of the old settings may still wait: one writer for a descriptor keeps the order.
+    line = _line = _line or _Line(descriptor)
     structlog.configure(
         processors=[_repeats, _finish, _render],
         wrapper_class=structlog.make_filtering_bound_logger(_LEVELS[level]),
@@ -145,11 +143,22 @@ def configure(level: str = "info", *, descriptor: int = 2, repeats: Repeats | No
     root.addHandler(_FromLibraries(logging.WARNING))
 
 
-def flush() -> None:
-    """Write what was held back; called once, at the end of the process."""
+def flush(wait_seconds: float = FLUSH_SECONDS) -> None:
+    """Log what was held back, and wait for the lines to be written, for at most so long.
+
+    Args:
+        wait_seconds: How long a reader of the log is waited for; the default is for the end of the process.
+    """
     for fields in _repeats.drain():
         level = fields.pop("level", "info")
         getattr(get_logger(), str(level))(fields.pop("event"), **fields)
+    if _line is not None and wait_seconds > 0:
+        _line.writer.wait(wait_seconds)
+
+
+def dropped_lines() -> int:
+    """Return how many lines of this log were not written, since nobody read them or the descriptor refused."""
+    return 0 if _line is None else _line.writer.dropped_lines
 
 
 def get_logger(**fields: Any) -> structlog.typing.FilteringBoundLogger:
@@ -213,3 +222,8 @@ def _safe(value: Any) -> Any:
 def _render(_logger: Any, _method: str, fields: MutableMapping[str, Any]) -> bytes:
     """Write the line."""
     return orjson.dumps(fields)
+
+
+def _note_dropped(lines: int) -> bytes:
+    """Return the line that stands for lines which found no room."""
+    return _render(None, "warning", _finish(None, "warning", {"event": "log lines were dropped, as nobody read them", "lines": lines}))

@@ -32,6 +32,7 @@ class Metrics:
     start_timestamp_seconds: Gauge
     config_reloads_total: Counter
     config_differs: Gauge
+    log_lines_dropped_total: Counter
     worker_respawns: Gauge
     stalled: Gauge
     lines_total: Counter

@@ -13,10 +13,14 @@ import pytest
 import structlog
 
 from agent.errors import StateError
-from agent.vitals.log import MAX_TEXT_CHARACTERS, Repeats, _FromLibraries, configure, flush, get_logger
+from agent.vitals import log
+from agent.vitals.log import MAX_TEXT_CHARACTERS, Repeats, _FromLibraries, configure, dropped_lines, flush, get_logger
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+
+PATIENCE_SECONDS = 30.0
 
 
 class Written:
@@ -28,20 +32,22 @@ class Written:
         self.descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
 
     def __call__(self) -> list[dict[str, Any]]:
-        """Return the lines written so far."""
+        """Return the lines logged so far, once they are written."""
+        assert log._line is None or log._line.writer.wait(PATIENCE_SECONDS)
         return [json.loads(line) for line in self.path.read_bytes().splitlines()]
 
 
 @pytest.fixture
 def written(tmp_path):
-    log = Written(tmp_path / "log")
-    configure("debug", descriptor=log.descriptor)
-    yield log
+    file = Written(tmp_path / "log")
+    configure("debug", descriptor=file.descriptor)
+    yield file
     structlog.reset_defaults()
     for handler in logging.getLogger().handlers[:]:
         if type(handler).__module__ == "agent.vitals.log":
             logging.getLogger().removeHandler(handler)
-    os.close(log.descriptor)
+    file()
+    os.close(file.descriptor)
 
 
 def test_a_line_has_time_level_event_and_fields_in_this_order(written):
@@ -183,6 +189,8 @@ def test_a_log_that_nobody_reads_stops_nothing(written):
     os.close(reader)
     configure("info", descriptor=writer)
     get_logger().info("into the void")
+    flush(PATIENCE_SECONDS)
+    assert dropped_lines() == 1
     os.close(writer)
     configure("info", descriptor=written.descriptor)
     get_logger().info("still here")
