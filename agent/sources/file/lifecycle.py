@@ -53,7 +53,7 @@ class Lifecycle:
         self._patterns = tuple(patterns)
         self._shell = shell
         self._refusals: dict[str, int] = {}
-        self._successors = Successors(self.roster, shell, self._strict)
+        self._successors = Successors(self.roster, shell, self._waits_for)
 
     @property
     def lanes(self) -> dict[str, Lane]:
@@ -123,8 +123,8 @@ class Lifecycle:
                 self._refusals[lane.path] = self._refusals.get(lane.path, 0) + 1
                 self._shell.unclear(lane.path, error)
             else:
-                if self._refusals.pop(lane.path, 0):
-                    self._shell.unclear(lane.path, None)
+                self._refusals.pop(lane.path, None)
+                self._shell.unclear(lane.path, None)
         for key, names in roster.scan.names.items():
             # A path of which nothing is clear keeps its order: what is there now comes after what is not found yet.
             if key not in roster.files and unclear.isdisjoint(names):
@@ -204,7 +204,14 @@ class Lifecycle:
         tailed.woken = True
         self._shell.ready(tailed.lane)
 
-    def _strict(self, lane: Lane) -> bool:
+    def may_not_read(self, lane: Lane) -> bool:
+        """Tell whether a lane of which it is not clear what became of it must wait, as what is there may not be what comes next.
+
+        A file that is not found yet is looked for in its turn, so a lane with one has turns.
+        """
+        return self._waits_for(lane) and not any(tailed.is_unplaced for tailed in lane.files)
+
+    def _waits_for(self, lane: Lane) -> bool:
         return self._refusals.get(lane.path, 0) < PATIENCE
 
     async def _search(self, tailed: Tailed, *, anew: bool) -> Match | None:
@@ -224,7 +231,7 @@ class Lifecycle:
         if not isinstance(match, Unclear):
             self._refusals.pop(lane.path, None)
             return match
-        if self._strict(lane):
+        if self._waits_for(lane):
             self._refusals[lane.path] = self._refusals.get(lane.path, 0) + 1
             raise match.error
         return None

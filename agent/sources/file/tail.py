@@ -25,6 +25,7 @@ import asyncio
 import logging
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Final, TypeVar
 
@@ -188,12 +189,14 @@ class FileSource:
 
     def unclear(self, path: str, error: OSError | None) -> None:
         """Report that it cannot be told what has become of a path; folders are looked through often until it can."""
-        if error is None:
-            self._unclear.discard(path)
-            self._troubles.cured(path)
-        else:
+        if error is not None:
             self._unclear.add(path)
             self._troubles.met(path, path, error)
+        elif path in self._unclear:
+            self._unclear.remove(path)
+            self._troubles.cured(path)
+            if path in self._life.lanes:
+                self.ready(self._life.lanes[path])
 
     async def _begin(self) -> None:
         if not self._begun:
@@ -220,6 +223,8 @@ class FileSource:
     async def _turn(self, lane: Lane) -> None:
         """Read one block of the first file of a lane that has one, asking the oldest first."""
         lane.queued = False
+        if lane.path in self._unclear and self._life.may_not_read(lane):
+            return
         # A file's successor is only read if it had something before its predecessors were found at their ends: a writer
         # that has moved on has by then written all it will to the old file.
         successors = lane.files[1:]
@@ -346,12 +351,9 @@ class FileSource:
         return bool(due)
 
     async def _pause(self, seconds: float) -> None:
-        if seconds > 0:
-            try:
-                async with asyncio.timeout(seconds):
-                    await self._wake.wait()
-            except TimeoutError:
-                pass
+        with suppress(TimeoutError):
+            async with asyncio.timeout(max(0.0, seconds)):
+                await self._wake.wait()
 
     async def _wind_down(self) -> bool:
         """Read every file to its current end within the bound, and keep the sizes of lines that are not complete."""
@@ -367,7 +369,7 @@ class FileSource:
         except TimeoutError:
             _LOG.info("%s stops with bytes left to read; they are read at the next start", self._source)
             return False
-        return True
+        return not self._troubles.any
 
     async def _wake_on(self, stop: asyncio.Event) -> None:
         await stop.wait()

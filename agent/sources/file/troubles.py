@@ -29,6 +29,11 @@ class Troubles:
         self._report = report
         self._known: dict[Hashable, tuple[str, str]] = {}
 
+    @property
+    def any(self) -> bool:
+        """Whether there is something that cannot be read now."""
+        return bool(self._known)
+
     def met(self, what: Hashable, path: str, error: OSError) -> None:
         """Note that something cannot be read.
 

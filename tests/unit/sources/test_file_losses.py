@@ -311,3 +311,30 @@ async def test_a_look_at_a_closed_log_that_was_truncated_does_not_let_it_be_read
     assert step.append is None
     await bench.drain()
     assert bench.ids() == bench.written
+
+
+async def test_a_stop_beside_a_file_that_cannot_be_read_has_not_reached_the_end(bench: Bench, monkeypatch: pytest.MonkeyPatch):
+    bench.write(audit=1)
+    stop = asyncio.Event()
+    stop.set()
+    with monkeypatch.context() as context:
+        refuse(context, "open", str(bench.folder))
+        assert await bench.source().run(stop) is False
+    bench._source = None
+    assert await bench.source().run(stop) is True
+    bench._source = None
+    assert bench.ids() == bench.written
+
+
+async def test_a_log_is_not_read_on_while_it_is_not_clear_what_came_before(bench: Bench, monkeypatch: pytest.MonkeyPatch):
+    bench.path.touch()
+    await bench.drain()
+    bench.write(audit=3)
+    copy_and_truncate(bench.path)
+    bench.write(audit=2)
+    with monkeypatch.context() as context:
+        refuse(context, "listing", str(bench.folder))
+        await bench.drain()
+        assert bench.ids() == []
+    await bench.drain()
+    assert bench.ids() == bench.written
