@@ -299,8 +299,12 @@ class Lifecycle:
             for other in tailed.lane.files:
                 if other.reader.hole_from is not None:
                     other.reader.hole_from = cursor.offset
+            losses = unread_of(cursor, GapCause.TRUNCATED, Certainty.POSSIBLE, _RACE)
+            if tailed.reader.cut_from is not None:
+                # The rest of a line that the copy ends in is lost, and with it what the line was.
+                losses[-1] = losses[-1]._replace(start=tailed.reader.cut_from)
             self.roster.remove(tailed)
-            await self.roster.end(cursor, unread_of(cursor, GapCause.TRUNCATED, Certainty.POSSIBLE, _RACE))
+            await self.roster.end(cursor, losses)
         elif tailed.reader.fixed:
             await self.roster.finish(tailed)
         elif tailed.reader.mark(rotated=True):

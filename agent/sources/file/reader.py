@@ -131,6 +131,7 @@ class Reader:
         self.path = path
         self.key = key or (cursor.device, cursor.inode)
         self.hole_from = hole_from
+        self.cut_from: int | None = None  # where a last line without newline begins, once the file was read to its end
         self._context = context
         self._cursor = cursor
         self._handle: Handle | None = None
@@ -233,9 +234,7 @@ class Reader:
         if self._begins_anew(handle):
             return self._changed(handle)
         data = handle.read(position - before, before + block_bytes)
-        # Looked at again behind the read: a truncation while it went on leaves a block of both contents.
-        intact = data[:before] == self._window and (before == 0 or handle.read(position - before, before) == self._window)
-        if (size is not None and size < position) or not intact or self._begins_anew(handle):
+        if (size is not None and size < position) or not self._is_intact(handle, data, position - before):
             return self._changed(handle)
         if size is None:
             size = position - before + len(data)
@@ -250,6 +249,7 @@ class Reader:
         pieces, consumed = self._cutter.feed(chunk[skipped:] if skipped else chunk, final=final and at_end)
         raw = Settled(pieces, self._cutter.boundary, position + skipped + consumed)
         complete = at_end and consumed + skipped == len(chunk) and not self._cutter.inside_long_line
+        self.cut_from = _cut_from(cursor.offset, data, position - before) if final and complete else None
         settled = self._unwrap(raw, position + skipped, at_end=at_end)
         if settled is None:
             return Step(size=size)
@@ -365,6 +365,16 @@ class Reader:
         self.begins(beginning)
         return False
 
+    def _is_intact(self, handle: Handle, data: bytes, start: int) -> bool:
+        """Tell whether a block was read from one content: a truncation while the read goes on leaves parts of two in it."""
+        window = self._window
+        if window:
+            return data[: len(window)] == window and handle.read(start, len(window)) == window and not self._begins_anew(handle)
+        if not data.startswith(self._beginning):
+            return False
+        self.begins(data[:HEAD_BYTES])
+        return not self._begins_anew(handle)
+
     def _changed(self, handle: Handle) -> Step:
         """Say what a file is that is not what it was; inside an over-long line, go back to its start."""
         size = handle.size() or 0
@@ -389,3 +399,8 @@ class Reader:
         if length:
             self._cutter = self._new_cutter(end)
         return length
+
+
+def _cut_from(offset: int, data: bytes, start: int) -> int | None:
+    """Return where the last line of a file begins if it has no newline; None if it has."""
+    return None if data.endswith(b"\n") or not data else max(offset, start + data.rfind(b"\n") + 1)

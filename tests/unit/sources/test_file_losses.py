@@ -259,8 +259,9 @@ async def test_cursors_that_speak_of_no_file_are_left_alone(bench: Bench):
     assert foreign in bench.intake.cursors("app")
 
 
-async def test_a_truncation_in_the_midst_of_a_read_mixes_no_two_contents(bench: Bench, monkeypatch: pytest.MonkeyPatch):
-    bench.write(audit=3)
+@pytest.mark.parametrize("began", [0, 3])
+async def test_a_truncation_in_the_midst_of_a_read_mixes_no_two_contents(bench: Bench, monkeypatch: pytest.MonkeyPatch, began: int):
+    bench.write(audit=began)
     await bench.drain()
     bench.write(audit=40)
     real = os.pread
@@ -338,3 +339,16 @@ async def test_a_log_is_not_read_on_while_it_is_not_clear_what_came_before(bench
         assert bench.ids() == []
     await bench.drain()
     assert bench.ids() == bench.written
+
+
+async def test_a_line_that_the_copy_cuts_lies_in_the_gap_of_the_race(bench: Bench):
+    bench.write(audit=3)
+    await bench.drain()
+    bench.write(audit=1)
+    start = bench.path.stat().st_size
+    bench.write(text='{"cut":')
+    copy_and_truncate(bench.path)
+    bench.write(audit=1)
+    await bench.drain()
+    assert bench.ids() == bench.written
+    assert [(gap["certainty"], gap["from_offset"], gap["to_offset"]) for gap in bench.gaps()] == [("possible", start, None)]
