@@ -52,7 +52,6 @@ class Tailed:
         pending: Appends that are not durable yet.
         retry_at: Not to be tried before that (loop time).
         retry_seconds: The next pause after that.
-        active_at: When (loop time) it last moved.
         began_empty: It was empty when it was seen first, and copies of what it may have held since were not looked for yet.
         looked_ns: The log's time of modification when copies of what it held before were last looked for.
         waiting_since: Since when (loop time) lines of it wait behind an unfinished one.
@@ -73,7 +72,6 @@ class Tailed:
     pending: int = 0
     retry_at: float = 0.0
     retry_seconds: float = 0.0
-    active_at: float = 0.0
     began_empty: bool = False
     looked_ns: int = -1
     waiting_since: float | None = None

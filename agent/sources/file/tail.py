@@ -301,7 +301,6 @@ class FileSource:
         grown = step.append is not None or step.size != tailed.size
         tailed.size = step.size
         if grown:
-            tailed.active_at = now
             tailed.settled = tailed.parked = False
         if not step.at_end:
             return Turn.MOVED
