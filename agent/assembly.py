@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from .observer import Observer
     from .shipper import ForkFoundError
     from .sources.base import Sink, Source
+    from .stores import Store
     from .vitals.clock import Clock
 
 
@@ -72,6 +73,25 @@ def enrolment_key(settings: Settings) -> SigningKey | None:
     except (OSError, ValueError, FormatError) as error:
         why = error.message if isinstance(error, FormatError) else str(error)
         raise settings.error("enrolment_key", f"cannot be used: {why}", "Make one with `trailseal keygen`.") from error
+
+
+def stores(settings: Settings, clock: Clock) -> list[tuple[Store, bool]]:
+    """Make every store, and say of each whether it is required; nothing is connected to.
+
+    Args:
+        settings: The configuration.
+        clock: Tells the time.
+
+    Raises:
+        ConfigError: What the environment says of a store's cloud cannot be used.
+    """
+    from .stores import BucketStore, DirectoryStore
+
+    who = (settings.namespace, settings.service, settings.instance)
+    return [
+        (BucketStore(each, who, clock) if each.directory is None else DirectoryStore(each.id, each.directory), each.required)
+        for each in settings.stores
+    ]
 
 
 def pass_through(settings: Settings, observer: Observer) -> PassThrough:

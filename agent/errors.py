@@ -34,6 +34,15 @@ class TransientError(TrailsealError):
     default_hint = "Nothing is lost; it is tried again by itself. Look at the cause if it lasts."
 
 
+class RefusedError(TransientError):
+    """A store answered, and forbids it: nothing changes until somebody gives a right, mends a bucket or sets a clock.
+
+    It is tried again for ever all the same: the right may come back, and giving up would lose what waits.
+    """
+
+    default_hint = "Nothing is lost; it is tried again by itself. `trailseal doctor --config FILE` says what the store allows."
+
+
 class SpoolFullError(TransientError):
     """The spool has reached its bound, or the disk below it is full."""
 

@@ -158,7 +158,9 @@ class _Agent:
             enrolment=assembly.enrolment_key(settings),
             on_sealed=self._observer.sealed,
         )
-        self._shipping = Shipping(settings.stores, self._spool, self._sealer, self._clock, self._observer, self._state)
+        self._shipping = Shipping(
+            assembly.stores(settings, self._clock), self._spool, self._sealer, self._clock, self._observer, self._state
+        )
         self._takeover = Takeover(settings, reread, self._spool, self._sealer, self._shipping, self._clock, self._observer)
         self._watchdog = Watchdog(
             Judge(

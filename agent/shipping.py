@@ -16,17 +16,16 @@ from typing import TYPE_CHECKING, Final
 from . import assembly
 from .errors import TrailsealError
 from .shipper import ForkFoundError, Shipper
-from .stores import DirectoryStore
 from .vitals.clock import rfc3339
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from .config import Store as StoreSettings
     from .observer import Observer
     from .sealer import Sealer
     from .spool import Spool
+    from .stores import Store
     from .vitals.clock import Clock
 
 EVIDENCE_FOLDER: Final = "evidence"
@@ -36,12 +35,12 @@ class Shipping:
     """Run the shipper of the configured stores, until others are configured."""
 
     def __init__(
-        self, stores: Sequence[StoreSettings], spool: Spool, sealer: Sealer, clock: Clock, observer: Observer, state: Path
+        self, stores: Sequence[tuple[Store, bool]], spool: Spool, sealer: Sealer, clock: Clock, observer: Observer, state: Path
     ) -> None:
         """Describe it; nothing is started.
 
         Args:
-            stores: The stores to begin with.
+            stores: The stores to begin with, each with whether it is required.
             spool: Where the batches wait.
             sealer: Opens a new epoch when a fork is found.
             clock: The source of time.
@@ -58,14 +57,13 @@ class Shipping:
         self._task: asyncio.Task[None] | None = None
         self._equip(stores)
 
-    def _equip(self, stores: Sequence[StoreSettings]) -> None:
-        made = [(DirectoryStore(store.id, store.directory), store.required) for store in stores]
-        self._stores = [store for store, _ in made]
-        self._required = [store.id for store, required in made if required]
+    def _equip(self, stores: Sequence[tuple[Store, bool]]) -> None:
+        self._stores = [store for store, _ in stores]
+        self._required = [store.id for store, required in stores if required]
         self._shipper = Shipper(
             self._spool,
-            [store for store, required in made if required],
-            [store for store, required in made if not required],
+            [store for store, required in stores if required],
+            [store for store, required in stores if not required],
             self._clock,
             self._observer,
             self._sealer.abandoned.__contains__,
@@ -82,11 +80,11 @@ class Shipping:
         await self._shipper.run()
         raise TrailsealError("the shipper ended by itself", hint="This is a defect of the agent; its state is intact. Please report it.")
 
-    async def replace(self, stores: Sequence[StoreSettings]) -> None:
+    async def replace(self, stores: Sequence[tuple[Store, bool]]) -> None:
         """Ship to these stores from now on; batches that only a former one lacked leave the spool.
 
         Args:
-            stores: At least one of them is required.
+            stores: Each with whether it is required; at least one is.
         """
         if self._task is None or self._group is None:
             message = "shipping has not begun"

@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from .shipping import Shipping
     from .sources.base import Source
     from .spool import Spool
+    from .stores import Store
     from .trail.note import SigningKey
     from .vitals.clock import Clock
 
@@ -53,6 +54,7 @@ class _Next(NamedTuple):
 
     settings: Settings
     sources: tuple[tuple[SourceSettings, Source], ...]
+    stores: tuple[tuple[Store, bool], ...]
     enrolment: SigningKey | None
 
 
@@ -102,7 +104,7 @@ class Takeover:
         self._asked = asyncio.Event()
         self._changing = asyncio.Lock()
         self._refused = ""
-        self._next = _Next(settings, (), None)
+        self._next = _Next(settings, (), (), None)
         self._swapping: asyncio.Task[None] | None = None
 
     def ask(self) -> None:
@@ -188,13 +190,14 @@ class Takeover:
         present = running.keys()
         missing = tuple(source for source in wanted.sources if source_key(wanted, source) not in present)
         made = assembly.sources(msgspec.structs.replace(wanted, sources=missing), self._spool, way_out, self._clock, self._observer)
-        return _Next(wanted, tuple(made), assembly.enrolment_key(wanted))
+        stores = assembly.stores(wanted, self._clock) if wanted.stores != self._next.settings.stores else ()
+        return _Next(wanted, tuple(made), tuple(stores), assembly.enrolment_key(wanted))
 
     async def _use(self, present: Settings, wanted: Settings, way_out: WayOut) -> None:
         """Change what needs no source to stop. Stores come first: a source may wait for the room that only they make."""
         if wanted.stores != present.stores:
             self._observer.ships_to(wanted)
-            await self._shipping.replace(wanted.stores)
+            await self._shipping.replace(self._next.stores)
         if wanted.spool.max_bytes != present.spool.max_bytes:
             await self._spool.resize(wanted.spool.max_bytes)
         if wanted.observability != present.observability:

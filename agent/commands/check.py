@@ -16,7 +16,7 @@ from .agent import CONFIG_OPTION
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from ..config import Settings
+    from ..config import Settings, Store
 
 
 class Finding(NamedTuple):
@@ -62,11 +62,25 @@ def examine(settings: Settings) -> Iterator[Finding]:
         else:
             yield Finding(f"source {source.id}", ok=True, detail=source.kind)
     for store in settings.stores:
-        folder = _nearest(Path(store.directory))
-        writable = os.access(folder, os.W_OK | os.X_OK) and folder.is_dir()
-        detail = f"{store.directory}" if writable else f"cannot create objects below {folder}"
-        yield Finding(f"store {store.id}", ok=writable, detail=detail)
+        yield _store(store)
     yield _state(Path(settings.state))
+
+
+def _store(store: Store) -> Finding:
+    """Look whether a directory can be written to; of a bucket only whether its settings can be used: `doctor` asks the bucket."""
+    if store.directory is None:
+        from ..stores.bucket import Access, open_bucket
+
+        try:
+            access = Access.of(store)
+            open_bucket(access)
+        except TrailsealError as error:
+            return Finding(f"store {store.id}", ok=False, detail=error.message)
+        at = f" at {access.endpoint}" if access.endpoint else ""
+        return Finding(f"store {store.id}", ok=True, detail=f"{store.place}{at}; `trailseal doctor` asks it what it guarantees")
+    folder = _nearest(Path(store.directory))
+    writable = os.access(folder, os.W_OK | os.X_OK) and folder.is_dir()
+    return Finding(f"store {store.id}", ok=writable, detail=store.place if writable else f"cannot create objects below {folder}")
 
 
 def _nearest(path: Path) -> Path:

@@ -6,18 +6,21 @@ The package must not open anything but the files that the configuration names.
 
 from __future__ import annotations
 
+from .bucket import BucketAddress, Retention, Store, is_plain_http, parse_endpoint
 from .loading import load, require_sources, with_stream_source
-from .settings import Audit, Document, Journal, Limits, Log, Observability, Seal, Settings, Socket, Source, SourceKind, Spool, Store, Vitals
+from .settings import Audit, Document, Journal, Limits, Log, Observability, Seal, Settings, Socket, Source, SourceKind, Spool, Vitals
 from .values import Address, format_duration, format_size
 
 __all__ = [
     "Address",
     "Audit",
+    "BucketAddress",
     "Document",
     "Journal",
     "Limits",
     "Log",
     "Observability",
+    "Retention",
     "Seal",
     "Settings",
     "Socket",
@@ -28,7 +31,9 @@ __all__ = [
     "Vitals",
     "format_duration",
     "format_size",
+    "is_plain_http",
     "load",
+    "parse_endpoint",
     "require_sources",
     "with_stream_source",
 ]

@@ -11,6 +11,7 @@ from fnmatch import fnmatchcase
 from hashlib import sha256
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Final, Literal
+from urllib.parse import quote
 
 import msgspec
 
@@ -173,18 +174,19 @@ def _check_sockets(settings: Settings) -> None:
 
 
 def _check_stores(settings: Settings) -> None:
-    """Refuse stores without a required one, and a store that shares a folder with the state or another store."""
+    """Refuse stores without a required one, and a store that shares a place with the state or another store."""
     if not any(store.required for store in settings.stores):
         raise settings.error(
             "stores", "no store is required, so nothing would say when a batch is safe", "Set required: true on at least one store."
         )
-    folders = {settings.state: "state"}
+    trees = {settings.state: f"state ({settings.state})"}
     for index, store in enumerate(settings.stores):
-        key = f"stores[{index}].directory"
-        for folder, owner in folders.items():
-            if _nested(store.directory, folder):
-                raise settings.error(key, f"{store.directory} lies in one tree with {owner} ({folder})", "Give each its own folder.")
-        folders[store.directory] = f"the store {store.id}"
+        tree = store.directory or f"{quote(store.endpoint or '', safe='')}:{store.bucket}"
+        for other, owner in trees.items():
+            if _nested(tree, other):
+                key = f"stores[{index}].{'bucket' if store.bucket else 'directory'}"
+                raise settings.error(key, f"{store.place} lies in one tree with {owner}", "Give each a place of its own.")
+        trees[tree] = f"the store {store.id} ({store.place})"
 
 
 def _nested(one: str, other: str) -> bool:

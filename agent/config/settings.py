@@ -18,6 +18,7 @@ import msgspec
 from ..errors import ConfigError
 from ..events.catalog import Catalog
 from ..events.classify import DEFAULT_FIELD, DEFAULT_VALUE, AllRule, FieldRule, PrefixRule, Rule
+from .bucket import Store
 from .document import Node, read_document
 from .values import (
     Address,
@@ -230,20 +231,6 @@ class Spool(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
     max_bytes: Annotated[int, Size(16 * MIB, 1024 * GIB)] = 1 * GIB
     when_full: Annotated[Literal["block", "gap"], Word(("block", "gap"))] = "block"
-
-
-class Store(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Say where batches go.
-
-    Attributes:
-        id: The store's name in receipts and metrics.
-        directory: The absolute path of a directory store.
-        required: Whether a batch leaves the spool only with this store's receipt.
-    """
-
-    id: Annotated[str, Name()]
-    directory: Annotated[str, FilePath()]
-    required: Annotated[bool, Flag()] = True
 
 
 class Vitals(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -36,6 +36,7 @@ _SIZE_UNITS: Final = {
     "B": 1,
     "": 1,
 }
+_INTEGER = re.compile(r"[0-9]{1,18}")
 _MODE = re.compile(r"0?[0-7]{3}")
 _ADDRESS = re.compile(r"(?:\[(?P<six>[0-9A-Fa-f:.%\w]+)\]|(?P<host>[^:\[\]\s/]+)):(?P<port>[0-9]{1,5})")
 _MAX_PORT: Final = 65535
@@ -184,6 +185,23 @@ class Size:
         if not self.least <= size <= self.most:
             raise node.error(f"must be between {format_size(self.least)} and {format_size(self.most)}, not {node.shown}")
         return int(size)
+
+
+@dataclass(frozen=True, slots=True)
+class Integer:
+    """Read a whole number."""
+
+    least: int
+    most: int
+
+    def read(self, node: Node) -> int:
+        """Return the number, between `least` and `most`."""
+        text = node.text.strip() if node.kind in {"text", "number"} else ""
+        if not _INTEGER.fullmatch(text):
+            raise node.error(f"must be a whole number, not {node.shown}")
+        if not self.least <= int(text) <= self.most:
+            raise node.error(f"must be between {self.least} and {self.most}, not {node.shown}")
+        return int(text)
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from .base import Store
+from .base import PLAIN, Standing, Store
+from .bucket import BucketStore
 from .directory import DirectoryStore
 from .memory import MemoryStore
 
-__all__ = ["DirectoryStore", "MemoryStore", "Store"]
+__all__ = ["PLAIN", "BucketStore", "DirectoryStore", "MemoryStore", "Standing", "Store"]

@@ -2,7 +2,32 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Final, Literal, Protocol
+
+import msgspec
+
+
+class Standing(msgspec.Struct, frozen=True, kw_only=True):
+    """Say what a store was found to guarantee, beyond what every store does.
+
+    Attributes:
+        exclusive: Whether the store itself creates an object only if there is none. If not, it is asked first, which leaves a
+            moment for two writers: ``weak create``.
+        lock_mode: The retention lock that a new object was found under; None without one, or where nobody could look.
+        lock_seconds: For how long it was locked from the moment it was stored; None likewise.
+        clock_offset_seconds: The store's clock minus ours; None where it does not tell.
+        warnings: One sentence for a person for each thing that is weaker than it should be.
+    """
+
+    exclusive: bool = True
+    lock_mode: Literal["compliance", "governance"] | None = None
+    lock_seconds: float | None = None
+    clock_offset_seconds: float | None = None
+    warnings: tuple[str, ...] = ()
+
+
+PLAIN: Final = Standing()
+"""The standing of a store that creates exclusively, and has neither a lock nor a clock of its own."""
 
 
 class Store(Protocol):
@@ -10,16 +35,25 @@ class Store(Protocol):
 
     Guarantees:
         Exclusiveness: of any number of concurrent `create` calls for one key, at most one creates; the bytes of an
-            object never change afterwards.
+            object never change afterwards. A store whose standing is not `exclusive` keeps this for one writer only.
         Atomicity: no reader ever sees a part of an object, whatever happens to the writer or the store's host.
         Durability: `create` returning (True or False) means the object under the key survives a power cut.
         Cancellation: a cancelled `create` has created the whole object, or nothing that `read` would return.
-        Errors: TransientError for everything that may pass (the caller retries the same bytes for ever).
+        Errors: TransientError for everything that may pass (the caller retries the same bytes for ever); RefusedError, one of
+            them, where the store answered and forbids it.
     """
 
     @property
     def id(self) -> str:
         """Return the store's id from the configuration."""
+        ...
+
+    async def examine(self) -> Standing:
+        """Find out what the store guarantees; asked for before the first `create`, after failures, and from time to time.
+
+        Raises:
+            TransientError: It cannot be reached, or must not be written to as it is.
+        """
         ...
 
     async def create(self, key: str, data: bytes) -> bool:

@@ -21,6 +21,7 @@ from stat import S_ISDIR
 from typing import Final
 
 from ..errors import ConfigError, TransientError
+from .base import PLAIN, Standing
 
 INCOMING: Final = ".incoming"
 _OBJECT_MODE: Final = 0o444
@@ -49,6 +50,10 @@ class DirectoryStore:
     def id(self) -> str:
         """Return the store's id."""
         return self._id
+
+    async def examine(self) -> Standing:
+        """Return that it creates exclusively, by itself, and has no lock."""
+        return PLAIN
 
     async def create(self, key: str, data: bytes) -> bool:
         """Create an object if there is none under the key; see Store.create."""

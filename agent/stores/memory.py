@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from .base import PLAIN, Standing
+
 
 class MemoryStore:
     """Keep objects in a dictionary; fulfils `agent.stores.base.Store` but for durability."""
@@ -15,6 +17,10 @@ class MemoryStore:
     def id(self) -> str:
         """Return the store's id."""
         return self._id
+
+    async def examine(self) -> Standing:
+        """Return that it creates exclusively, by itself, and has no lock."""
+        return PLAIN
 
     async def create(self, key: str, data: bytes) -> bool:
         """Create an object if there is none under the key; see Store.create."""

@@ -27,6 +27,7 @@ _DATA_KEY: Final = re.compile(
     rf"records/namespace=({_NAME_PATTERN})/service=({_NAME_PATTERN})/date=({_DAY.pattern})/"
     r"([0-9a-z]{26})-([0-9]{20})-([0-9a-f]{16})\.ndjson\.zst"
 )
+_PROBE_KEY: Final = re.compile(rf"probes/{_NAME_PATTERN}/{_NAME_PATTERN}/{_NAME_PATTERN}/{_DAY.pattern}(?:T[0-9]{{4}})?")
 _MAX_BATCH: Final = 10**12 - 1
 _MAX_SEQ: Final = 2**63 - 1
 _ORIGIN_PARTS: Final = 4
@@ -175,6 +176,29 @@ def parse_data_key(key: str) -> DataKey:
     if not found or not _is_day(found[3]) or not is_ulid(found[4]) or int(found[5]) > _MAX_SEQ:
         raise FormatError(f"{key!r} is not the key of a data object")
     return DataKey(found[1], found[2], found[3], found[4], int(found[5]), found[6])
+
+
+def probe_key(namespace: str, service: str, instance: str, moment: str) -> str:
+    """Return the key of a probe, with which an agent finds out what a store does: ``probes/<namespace>/<service>/<instance>/<moment>``.
+
+    Args:
+        namespace: As in the origin.
+        service: As in the origin.
+        instance: As in the origin.
+        moment: When, ``YYYY-MM-DD`` or ``YYYY-MM-DDTHHMM``, in UTC.
+
+    Raises:
+        FormatError: An argument has another form.
+    """
+    key = f"probes/{namespace}/{service}/{instance}/{moment}"
+    if not is_probe_key(key):
+        raise FormatError(f"{key!r} is not the key of a probe")
+    return key
+
+
+def is_probe_key(key: str) -> bool:
+    """Tell whether a key is that of a probe."""
+    return _PROBE_KEY.fullmatch(key) is not None
 
 
 def _is_day(text: str) -> bool:
