@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from .vitals.clock import Clock
     from .vitals.health import Health
     from .vitals.metrics import Metrics
+    from .vitals.standing import Standing
 
 CLOCK_EVERY_TICKS: Final = 10
 _GAP_MARK: Final = b',"kind":"gap"'
@@ -54,6 +55,7 @@ class Observer:
         self._problems: dict[str, dict[str, str]] = {}
         self._troubles: dict[str, str] = {}
         self._required: set[str] = set()
+        self._standings: dict[str, Standing] = {}
         self._last_confirmed: dict[str, Any] | None = None
 
     # ---- reading -------------------------------------------------------------------------------------------------
@@ -137,19 +139,33 @@ class Observer:
         """Count an attempt to write an object."""
         self._metrics.store_attempts_total.labels(store, outcome).inc()
 
-    def troubled(self, store: str, why: str | None) -> None:
+    def troubled(self, store: str, why: str | None, hint: str = "") -> None:
         """Note that a store does not take objects, in its own words, or (None) that it does again."""
         before = self._troubles.pop(store, None)
         if why is not None:
             self._troubles[store] = why
-            self._log.warning("store does not take objects; retrying", store=store, why=why)
+            self._log.warning("store does not take objects; retrying", store=store, why=why, hint=hint)
         elif before is not None:
             self._log.info("store takes objects again", store=store)
-        self._health.set(f"store {store}", why is None, why or "")
+        self._set_store(store, why)
+
+    def _set_store(self, store: str, why: str | None) -> None:
+        """State a store's condition: without a required one the agent is not ready, without an optional one it is."""
+        severity = Severity.CRITICAL if store in self._required else Severity.WARNING
+        self._health.set(f"store {store}", why is None, why or "", severity=severity)
+
+    def examined(self, store: str, standing: Standing) -> None:
+        """Note what a store was found to guarantee."""
+        before, self._standings[store] = self._standings.get(store), standing
+        self._metrics.note_standing(store, standing)
+        name = f"guarantees of store {store}"
+        self._health.set(name, not standing.warnings, "; ".join(standing.warnings), severity=Severity.WARNING)
+        for warning in standing.warnings if before is None or before.warnings != standing.warnings else ():
+            self._log.warning("a store guarantees less than it should", store=store, what=warning)
 
     def receipted(self, store: str, queued: QueuedBatch) -> None:
         """Count a durable receipt."""
-        self._health.set(f"store {store}", ok=True)
+        self._set_store(store, None)
         self._metrics.store_receipts_total.labels(store).inc()
         self._metrics.store_last_receipt_timestamp_seconds.labels(store).set(self._clock.now().timestamp())
         self._log.debug("receipt", store=store, batch=queued.batch.number)
@@ -183,9 +199,14 @@ class Observer:
             if store.required and not self._health.knows(f"store {store.id}"):
                 self._health.set(f"store {store.id}", ok=False, detail="starting")
         required = {store.id for store in settings.stores if store.required}
-        for gone in self._required - required:
+        stores = {store.id for store in settings.stores}
+        for gone in (self._required | self._standings.keys() | self._troubles.keys()) - stores:
             self._troubles.pop(gone, None)
+            self._standings.pop(gone, None)
             self._health.forget(f"store {gone}")
+            self._health.forget(f"guarantees of store {gone}")
+        for optional in self._required & stores - required:
+            self._health.forget(f"store {optional}")
         self._required = required
 
     def source_ended(self, source: str) -> None:
@@ -257,5 +278,6 @@ class Observer:
             **self._health.readiness(),
             "last_confirmed": self._last_confirmed,
             "store_problems": dict(self._troubles),
+            "store_guarantees": {store: msgspec.to_builtins(standing) for store, standing in self._standings.items()},
             "source_problems": {source: dict(found) for source, found in self._problems.items() if found},
         }

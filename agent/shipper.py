@@ -1,13 +1,12 @@
 """From sealed batches to stores to receipts.
 
 Invariants:
-    - Per store, seals are created strictly in batch order, each after its data object; the seal is the commit point.
-    - What is sent is what was made durable at the cut: a retry sends the same bytes under the same keys, for ever.
-    - "Already there" is never taken on trust: the object is read back. The same bytes mean an earlier reply was lost;
-      other bytes mean a fork, and then nothing more is written under that trail's name.
-    - A store that lacks the newest seal it confirmed is not the store it was (a disk that is not mounted, a folder made
-      anew): nothing is written to it until it is there again, because a receipt for a batch beside the trail is a loss.
+    - Per store, seals are created strictly in batch order, each after its data object; the seal is the commit point. The data
+      objects of a few later batches may be on their way meanwhile, where that is quicker (`Store.parallel`).
+    - What is sent is what was made durable at the cut: a retry sends the same bytes under the same keys, for ever (placing.py).
+    - Other bytes under one of our keys mean a fork, and then nothing more is written under that trail's name.
     - A receipt is recorded only after the store's `create` returned (or the comparison held) for both objects.
+    - An optional store that missed batches gets them before anything newer (healing.py).
 
 It must not know how a batch was made, nor what is in it.
 """
@@ -17,14 +16,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections import Counter
-from typing import TYPE_CHECKING, Final, Protocol
+from collections import deque
+from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
 import structlog
-from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, wait_random_exponential
 
-from .errors import ForkError, TransientError
-from .trail.layout import Origin, seal_key
+from .errors import ForkError
+from .healing import Healer
+from .placing import LONGEST_WAIT_SECONDS, Placer, PlacingEvents
 from .vitals.catalogue import Outcome
 from .vitals.clock import rfc3339
 
@@ -35,23 +34,14 @@ if TYPE_CHECKING:
     from .stores import Store
     from .vitals.clock import Clock
 
-ATTEMPT_SECONDS: Final = 60.0
-"""How long one create or read may take before it is tried again."""
-LONGEST_WAIT_SECONDS: Final = 30.0
+AHEAD_BYTES: Final = 8 << 20
+"""How many bytes of data objects may be on their way to one store, about."""
 
 log = structlog.get_logger("shipper")
 
 
-class ShipperEvents(Protocol):
+class ShipperEvents(PlacingEvents, Protocol):
     """What the rest of the agent wants to know about shipping; every method returns at once."""
-
-    def attempted(self, store: str, outcome: Outcome) -> None:
-        """Note how one attempt ended."""
-        ...
-
-    def troubled(self, store: str, why: str | None) -> None:
-        """Note that a store does not take objects, with its own words; None when it does again."""
-        ...
 
     def receipted(self, store: str, queued: QueuedBatch) -> None:
         """Note a durable receipt."""
@@ -112,8 +102,7 @@ class Shipper:
         self._abandoned = abandoned
         self._on_fork = on_fork
         self._confirmations: dict[int, set[str]] = {}
-        self._recognised: set[str] = set()
-        self._attempts: Counter[str] = Counter()
+        self._placers = {store.id: Placer(store, spool, events, abandoned) for store in (*required, *optional)}
         self._shipped: dict[str, tuple[str, int]] = {}
         self._recording: set[str] = set()
 
@@ -122,19 +111,25 @@ class Shipper:
         await self._spool.settle((*self._required_ids, *self._optional_ids))
         async with asyncio.TaskGroup() as group:
             for store in self._required:
-                group.create_task(self._run_store(store), name=f"ship-{store.id}")
+                group.create_task(self._run_store(self._placers[store.id], None), name=f"ship-{store.id}")
             for store in self._optional:
-                group.create_task(self._run_store(store), name=f"ship-{store.id}")
+                placer = self._placers[store.id]
+                healer = Healer(placer, self._required, self._spool, self._moment, self._abandoned)
+                group.create_task(self._run_store(placer, healer), name=f"ship-{store.id}")
             if self._optional:
                 group.create_task(self._let_go(), name="ship-release")
+
+    def _moment(self) -> str:
+        return rfc3339(self._clock.now())
 
     def work(self, store: str) -> tuple[bool, object]:
         """Say whether a required store lacks the newest batch, and return what moves with every attempt, failed ones too."""
         head = self._spool.head
         waiting = head is not None and self._shipped.get(store) != (head.origin, head.batch)
         # A receipt may wait for room on the spool's disk; that is tried again and again, too.
-        recording = store in self._recording or not self._attempts[store]
-        return waiting, (self._attempts[store], self._shipped.get(store), self._spool.freeing_attempts if recording else 0)
+        attempts = self._placers[store].attempts
+        recording = store in self._recording or not attempts
+        return waiting, (attempts, self._shipped.get(store), self._spool.freeing_attempts if recording else 0)
 
     async def drained(self) -> None:
         """Wait until no batch waits for a required store."""
@@ -154,26 +149,38 @@ class Shipper:
                 return True
         return False
 
-    async def _run_store(self, store: Store) -> None:
-        last = await self._spool.last_receipted(store.id)
-        while True:
-            queued = await self._next(last)
-            try:
-                shipped = await self._ship(store, queued)
-            except ForkFoundError as fork:
-                self._events.attempted(store.id, Outcome.CONFLICT)
-                await self._on_fork(fork)
-                continue
-            last = queued.id
-            if not shipped:
-                continue
-            at = rfc3339(self._clock.now())
-            self._recording.add(store.id)
-            await self._spool.receipt(queued, store.id, at, self._required_ids, self._optional_ids)
-            self._recording.discard(store.id)
-            self._shipped[store.id] = (queued.batch.origin, queued.batch.number)
-            self._events.receipted(store.id, queued)
-            self._confirm(store.id, queued)
+    async def _run_store(self, placer: Placer, healer: Healer | None) -> None:
+        window = _Window(placer.store.parallel)
+        last = await self._spool.last_receipted(placer.store.id)
+        try:
+            while True:
+                queued = await self._fill(window, last, placer)
+                try:
+                    if healer is not None:
+                        await healer.fill_before(queued)
+                    shipped = await window.first_data() and await self._place(placer, queued, queued.batch.seal_key, queued.batch.seal)
+                except ForkFoundError as fork:
+                    self._events.attempted(placer.store.id, Outcome.CONFLICT)
+                    await window.clear()
+                    await self._on_fork(fork)
+                    continue
+                last = queued.id
+                window.drop_first()
+                if shipped:
+                    await self._record(placer.store.id, queued, healer)
+        finally:
+            await window.clear()
+
+    async def _record(self, store: str, queued: QueuedBatch, healer: Healer | None) -> None:
+        at = self._moment()
+        self._recording.add(store)
+        await self._spool.receipt(queued, store, at, self._required_ids, self._optional_ids)
+        if healer is not None:
+            await healer.arrived(queued, at)
+        self._recording.discard(store)
+        self._shipped[store] = (queued.batch.origin, queued.batch.number)
+        self._events.receipted(store, queued)
+        self._confirm(store, queued)
 
     def _confirm(self, store: str, queued: QueuedBatch) -> None:
         have = self._confirmations.setdefault(queued.id, set())
@@ -184,75 +191,33 @@ class Shipper:
             if store in self._required_ids:
                 self._events.confirmed(queued)
 
-    async def _next(self, last: int) -> QueuedBatch:
+    async def _fill(self, window: _Window, last: int, placer: Placer) -> QueuedBatch:
+        """Put the data of the next batches on its way, as far as there is room; return the first batch, once there is one."""
         while True:
             async with self._spool.queued:
                 # Asked under the condition: a batch that is queued between the question and the wait is not missed.
-                queued = await self._spool.next_batch(last)
-                if queued is not None and not self._abandoned(queued.batch.origin):
-                    return queued
-                if queued is not None:
-                    last = queued.id
-                    continue
+                while window.has_room:
+                    queued = await self._next(window.newest or last)
+                    if queued is None:
+                        break
+                    window.add(queued, asyncio.create_task(self._place_data(placer, queued)))
+                if window.first is not None:
+                    return window.first
                 await self._spool.queued.wait()
 
-    async def _ship(self, store: Store, queued: QueuedBatch) -> bool:
-        """Create the batch's objects; return False if its trail was given up meanwhile."""
+    async def _next(self, last: int) -> QueuedBatch | None:
+        """Return the next batch whose trail was not given up, or None."""
+        while (queued := await self._spool.next_batch(last)) is not None and self._abandoned(queued.batch.origin):
+            last = queued.id
+        return queued
+
+    async def _place_data(self, placer: Placer, queued: QueuedBatch) -> bool:
+        """Create a batch's data object, if it has one; return False if its trail was given up meanwhile."""
         batch = queued.batch
-        if batch.data is not None and batch.data_key is not None and not await self._place(store, queued, batch.data_key, batch.data):
-            return False
-        return await self._place(store, queued, batch.seal_key, batch.seal)
+        return batch.data is None or batch.data_key is None or await self._place(placer, queued, batch.data_key, batch.data)
 
-    async def _place(self, store: Store, queued: QueuedBatch, key: str, data: bytes) -> bool:
-        trouble: list[str] = []
-
-        def note(state: RetryCallState) -> None:
-            error = state.outcome.exception() if state.outcome is not None else None
-            why = error.message if isinstance(error, TransientError) else f"no answer within {ATTEMPT_SECONDS:.0f} s"
-            trouble.append(why)
-            self._recognised.discard(store.id)
-            self._events.attempted(store.id, Outcome.TRANSIENT)
-            self._events.troubled(store.id, why)
-
-        retrying = AsyncRetrying(
-            wait=wait_random_exponential(multiplier=0.2, max=LONGEST_WAIT_SECONDS),
-            retry=retry_if_exception_type((TransientError, TimeoutError)),
-            before_sleep=note,
-        )
-        async for attempt in retrying:
-            with attempt:
-                if self._abandoned(queued.batch.origin):
-                    return False
-                await self._attempt(store, queued, key, data)
-        if trouble:
-            self._events.troubled(store.id, None)
-        return True
-
-    async def _attempt(self, store: Store, queued: QueuedBatch, key: str, data: bytes) -> None:
-        self._attempts[store.id] += 1
-        async with asyncio.timeout(ATTEMPT_SECONDS):
-            await self._recognise(store)
-            if await store.create(key, data):
-                self._events.attempted(store.id, Outcome.CREATED)
-                return
-            present = await store.read(key)
-        if present is None:
-            message = f"store {store.id} says {key} is there, and does not find it"
-            raise TransientError(message)
-        if present != data:
-            raise ForkFoundError(store.id, queued, key, data, present)
-        self._events.attempted(store.id, Outcome.PRESENT)
-
-    async def _recognise(self, store: Store) -> None:
-        """Look, at the start and after every failure, whether the store still has what it confirmed last."""
-        if store.id in self._recognised:
-            return
-        known = await self._spool.confirmed(store.id)
-        if known is not None and await store.read(seal_key(Origin.parse(known.origin), known.number)) is None:
-            message = f"store {store.id} confirmed batch {known.number} of {known.origin} at {known.at} and no longer has it"
-            hint = "Is its disk mounted? It is tried again by itself. A new, empty store needs an id of its own."
-            raise TransientError(message, hint=hint)
-        self._recognised.add(store.id)
+    async def _place(self, placer: Placer, queued: QueuedBatch, key: str, data: bytes) -> bool:
+        return await placer.place(queued.batch.origin, key, data, lambda theirs: ForkFoundError(placer.store.id, queued, key, data, theirs))
 
     async def _let_go(self) -> None:
         """Let batches go that only optional stores lack, once they fill half of the spool; healing copies them later."""
@@ -268,3 +233,52 @@ class Shipper:
                     said = time.monotonic()
                     batch = queued.batch
                     log.warning("an optional store is behind; batches leave without it", origin=batch.origin, batch=batch.number)
+
+
+class _OnItsWay(NamedTuple):
+    queued: QueuedBatch
+    data: asyncio.Task[bool]
+
+
+class _Window:
+    """Hold the batches whose data is on its way to one store, in their order; the first one's seal comes next."""
+
+    def __init__(self, most: int) -> None:
+        """Hold so many batches at most."""
+        self._most = most
+        self._held: deque[_OnItsWay] = deque()
+
+    @property
+    def has_room(self) -> bool:
+        """Whether one more may be put on its way."""
+        return len(self._held) < self._most and sum(len(each.queued.batch.data or b"") for each in self._held) < AHEAD_BYTES
+
+    @property
+    def newest(self) -> int:
+        """The id of the newest one, 0 without one."""
+        return self._held[-1].queued.id if self._held else 0
+
+    @property
+    def first(self) -> QueuedBatch | None:
+        """The oldest one, or None."""
+        return self._held[0].queued if self._held else None
+
+    def add(self, queued: QueuedBatch, data: asyncio.Task[bool]) -> None:
+        """Hold one more."""
+        self._held.append(_OnItsWay(queued, data))
+
+    async def first_data(self) -> bool:
+        """Wait until the first one's data is in the store; return False if its trail was given up meanwhile."""
+        return await self._held[0].data
+
+    def drop_first(self) -> None:
+        """Let the first one go."""
+        self._held.popleft()
+
+    async def clear(self) -> None:
+        """Let all of them go, and end what is on its way."""
+        tasks = [each.data for each in self._held]
+        self._held.clear()
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)

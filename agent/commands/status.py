@@ -47,5 +47,14 @@ def _lines(answer: dict[str, Any]) -> list[str]:
         ("spool", f"{spool.get('bytes')} of {spool.get('max_bytes')} bytes, {spool.get('batches_waiting')} batches waiting"),
         ("confirmed", f"batch {confirmed['batch']} at {confirmed['at']}" if confirmed else "nothing yet"),
     ]
+    rows += [(f"store {name}", _guarantees(found)) for name, found in (answer.get("store_guarantees") or {}).items()]
     reasons = [(r["severity"], f"{r['name']}: {r['detail']} (since {r['since']})") for r in answer.get("reasons", [])]
-    return [f"{name:<10} {text}" for name, text in (*rows, *reasons)]
+    width = max(10, *(len(name) for name, _ in rows))
+    return [f"{name:<{width}} {text}" for name, text in (*rows, *reasons)]
+
+
+def _guarantees(standing: dict[str, Any]) -> str:
+    """Return in one line what a store was found to guarantee."""
+    seconds = standing.get("lock_seconds")
+    lock = "no lock" if seconds is None else f"locked for {seconds / 86400:.0f} days ({standing.get('lock_mode')})"
+    return f"{'create if absent' if standing.get('exclusive') else 'weak create'}, {lock}"

@@ -115,6 +115,11 @@ class Database:
         confirmed: Confirmed | None = tables.get_meta(self._db, CONFIRMED + store)
         return confirmed
 
+    def note_confirmed(self, store: str, confirmed: Confirmed) -> None:
+        """Write down the newest batch that a store has, where it did not get it from this spool."""
+        with self._transaction() as db:
+            tables.put_meta(db, CONFIRMED + store, confirmed)
+
     def known_elsewhere(self, origins: Iterable[str]) -> bool:
         """Say whether any store has confirmed a batch of one of these trails."""
         names = set(origins)

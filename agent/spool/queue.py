@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from ..intake import Append, Cursor, SealListeners
-    from .rows import BlockMeta, Head, NewBatch, QueuedBatch, StateLoss
+    from .rows import BlockMeta, Confirmed, Head, NewBatch, QueuedBatch, StateLoss
 
 T = TypeVar("T")
 
@@ -160,6 +160,10 @@ class Spool(Commits):
         """Record a store's receipt; the batch leaves when every store that must have it has it."""
         freed = await self._freeing(lambda db: db.receipt(queued.id, queued.batch, store, at, required, optional))
         await self._left(queued, freed)
+
+    async def note_confirmed(self, store: str, confirmed: Confirmed) -> None:
+        """Write down the newest batch that a store has, where it did not get it from this spool."""
+        await self._freeing(lambda db: db.note_confirmed(store, confirmed))
 
     async def settle(self, stores: Sequence[str]) -> None:
         """Let every batch go that all the configured stores have confirmed; for the start, see Database.settle."""

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from .base import PLAIN, Standing, Store
+from .base import Store
 from .bucket import BucketStore
 from .directory import DirectoryStore
 from .memory import MemoryStore
 
-__all__ = ["PLAIN", "BucketStore", "DirectoryStore", "MemoryStore", "Standing", "Store"]
+__all__ = ["BucketStore", "DirectoryStore", "MemoryStore", "Store"]

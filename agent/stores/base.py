@@ -2,32 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Final, Literal, Protocol
+from typing import TYPE_CHECKING, Protocol
 
-import msgspec
-
-
-class Standing(msgspec.Struct, frozen=True, kw_only=True):
-    """Say what a store was found to guarantee, beyond what every store does.
-
-    Attributes:
-        exclusive: Whether the store itself creates an object only if there is none. If not, it is asked first, which leaves a
-            moment for two writers: ``weak create``.
-        lock_mode: The retention lock that a new object was found under; None without one, or where nobody could look.
-        lock_seconds: For how long it was locked from the moment it was stored; None likewise.
-        clock_offset_seconds: The store's clock minus ours; None where it does not tell.
-        warnings: One sentence for a person for each thing that is weaker than it should be.
-    """
-
-    exclusive: bool = True
-    lock_mode: Literal["compliance", "governance"] | None = None
-    lock_seconds: float | None = None
-    clock_offset_seconds: float | None = None
-    warnings: tuple[str, ...] = ()
-
-
-PLAIN: Final = Standing()
-"""The standing of a store that creates exclusively, and has neither a lock nor a clock of its own."""
+if TYPE_CHECKING:
+    from ..vitals.standing import Standing
 
 
 class Store(Protocol):
@@ -46,6 +24,11 @@ class Store(Protocol):
     @property
     def id(self) -> str:
         """Return the store's id from the configuration."""
+        ...
+
+    @property
+    def parallel(self) -> int:
+        """Return how many batches' data may usefully be on their way to the store at a time; 1 or more."""
         ...
 
     async def examine(self) -> Standing:

@@ -21,7 +21,7 @@ from stat import S_ISDIR
 from typing import Final
 
 from ..errors import ConfigError, TransientError
-from .base import PLAIN, Standing
+from ..vitals.standing import PLAIN, Standing
 
 INCOMING: Final = ".incoming"
 _OBJECT_MODE: Final = 0o444
@@ -50,6 +50,11 @@ class DirectoryStore:
     def id(self) -> str:
         """Return the store's id."""
         return self._id
+
+    @property
+    def parallel(self) -> int:
+        """Return 1: a disk gains nothing."""
+        return 1
 
     async def examine(self) -> Standing:
         """Return that it creates exclusively, by itself, and has no lock."""

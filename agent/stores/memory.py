@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .base import PLAIN, Standing
+from ..vitals.standing import PLAIN, Standing
 
 
 class MemoryStore:
@@ -17,6 +17,11 @@ class MemoryStore:
     def id(self) -> str:
         """Return the store's id."""
         return self._id
+
+    @property
+    def parallel(self) -> int:
+        """Return 1."""
+        return 1
 
     async def examine(self) -> Standing:
         """Return that it creates exclusively, by itself, and has no lock."""

@@ -129,6 +129,11 @@ CATALOGUE: Final = (
     Instrument(
         "store_last_receipt_timestamp_seconds", "gauge", "When the store last acknowledged a batch, 0 before.", "Unix time", (STORE,)
     ),
+    Instrument("store_exclusive", "gauge", "1 if the store itself keeps create-if-absent, 0 for weak create.", "0 or 1", (STORE,)),
+    Instrument("store_locked", "gauge", "1 if a new object lies under a lock that nobody can lift.", "0 or 1", (STORE,)),
+    Instrument("store_lock_seconds", "gauge", "How long a new object is locked, 0 without a lock.", "seconds", (STORE,)),
+    Instrument("store_weaknesses", "gauge", "In how many ways the store is weaker than asked for.", "weaknesses", (STORE,)),
+    Instrument("store_clock_offset_seconds", "gauge", "The store's clock minus ours, NaN if it does not tell.", "seconds", (STORE,)),
     Instrument("heartbeat_timestamp_seconds", "gauge", "When every required store had last confirmed a batch, 0 before.", "Unix time"),
     Instrument("head_size", "gauge", "Leaves in the trail: records and manifests.", "leaves"),
     Instrument("forks_total", "counter", "Forks found: another history under this trail's name.", "forks"),

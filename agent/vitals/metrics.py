@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from .clock import ClockState
+    from .standing import Standing
 
 
 class Metrics:
@@ -60,6 +61,11 @@ class Metrics:
     store_attempts_total: Counter
     store_receipts_total: Counter
     store_last_receipt_timestamp_seconds: Gauge
+    store_exclusive: Gauge
+    store_locked: Gauge
+    store_lock_seconds: Gauge
+    store_weaknesses: Gauge
+    store_clock_offset_seconds: Gauge
     heartbeat_timestamp_seconds: Gauge
     head_size: Gauge
     forks_total: Counter
@@ -118,6 +124,14 @@ class Metrics:
         self.clock_synchronized.set(_or_nan(state.synchronized))
         self.clock_offset_seconds.set(_or_nan(state.offset_seconds))
         self.clock_max_error_seconds.set(_or_nan(state.max_error_seconds))
+
+    def note_standing(self, store: str, standing: Standing) -> None:
+        """Show what a store was found to guarantee."""
+        self.store_exclusive.labels(store).set(standing.exclusive)
+        self.store_locked.labels(store).set(standing.lock_mode == "compliance")
+        self.store_lock_seconds.labels(store).set(standing.lock_seconds or 0.0)
+        self.store_weaknesses.labels(store).set(len(standing.warnings))
+        self.store_clock_offset_seconds.labels(store).set(_or_nan(standing.clock_offset_seconds))
 
     def exposition(self, accept: str = "") -> tuple[bytes, str]:
         """Return all metrics and their content type, as OpenMetrics 1.0 where the Accept header asks for it."""

@@ -15,6 +15,7 @@ from agent.trail.records import event_block
 if TYPE_CHECKING:
     from agent.shipper import ForkFoundError
     from agent.spool import QueuedBatch
+    from agent.vitals.standing import Standing
 
 OBSERVED = "2026-01-08T14:32:07.000000Z"
 FILE_ID = "01jh2k8q9r3wabcdefghjkmnpq"
@@ -69,12 +70,17 @@ class Noted:
         self.confirmations: list[int] = []
         self.receipts: list[tuple[str, int]] = []
         self.forks: list[ForkFoundError] = []
+        self.standings: list[Standing] = []
 
     def attempted(self, store: str, outcome: str) -> None:
         """Note an attempt."""
         self.outcomes.append((store, outcome))
 
-    def troubled(self, store: str, why: str | None) -> None:
+    def examined(self, store: str, standing: Standing) -> None:
+        """Note what a store guarantees."""
+        self.standings.append(standing)
+
+    def troubled(self, store: str, why: str | None, hint: str = "") -> None:
         """Note trouble."""
         self.troubles.append((store, why))
 

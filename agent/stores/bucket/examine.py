@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 
 from ...config.bucket import DAY_SECONDS
 from ...errors import RefusedError, TransientError
-from ..base import Standing
+from ...vitals.standing import Standing
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable

@@ -27,8 +27,9 @@ if TYPE_CHECKING:
 
     from ...config import Store as StoreSettings
     from ...vitals.clock import Clock
-    from ..base import Standing
+    from ...vitals.standing import Standing
 
+PARALLEL: Final = 4
 MAX_READ_BYTES: Final = 16 << 20
 EXAMINED_SECONDS: Final = 6 * 3600.0
 """How long a store's standing is believed."""
@@ -64,6 +65,11 @@ class BucketStore:
     def id(self) -> str:
         """Return the store's id."""
         return self._settings.id
+
+    @property
+    def parallel(self) -> int:
+        """Return how many requests hide each other's way to the store and back."""
+        return PARALLEL
 
     async def examine(self) -> Standing:
         """Find out with a probe what the bucket guarantees; see Store.examine and agent/stores/bucket/examine.py."""
