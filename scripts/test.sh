@@ -12,6 +12,7 @@ export VENV
 mapfile -t packages < <(sed -e 's/#.*//' -e 's/[[:space:]]//g' -e '/^$/d' tests/debian-packages.txt)
 scripts/packages.sh "${packages[@]}"
 scripts/setup.sh
+scripts/azurite.sh
 # Debian keeps servers such as nginx where only root's PATH looks.
 export PATH=$VENV/bin:$PATH:/usr/sbin:/sbin
 

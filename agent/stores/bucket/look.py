@@ -15,11 +15,14 @@ from typing import TYPE_CHECKING, Final, Literal
 import msgspec
 
 from ...errors import TransientError
+from .words import translate
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from obstore.store import AzureStore, GCSStore, S3Store
+
+    from ...config.bucket import Provider
 
 SIGNED_SECONDS: Final = 300
 LOOK_SECONDS: Final = 15.0
@@ -94,16 +97,18 @@ def read_time(text: str | None) -> datetime | None:
     return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
 
 
-async def look(store: S3Store | GCSStore | AzureStore, key: str, ca_file: str | None) -> Facts:
+async def look(store: S3Store | GCSStore | AzureStore, provider: Provider, key: str, ca_file: str | None) -> Facts:
     """Ask for an object's headers.
 
     Args:
         store: The bucket, without headers of its own.
+        provider: Its cloud.
         key: The object's key, relative to the store.
         ca_file: Certificates to trust beside the system's, or None.
 
     Returns:
-        What it said, whatever the status.
+        What it said, whatever the status; nothing but a status where the credentials at hand cannot sign a URL (Google's and
+        Azure's often cannot).
 
     Raises:
         TransientError: There was no answer.
@@ -113,17 +118,27 @@ async def look(store: S3Store | GCSStore | AzureStore, key: str, ca_file: str | 
     from obstore.exceptions import BaseError  # noqa: PLC0415  as in access.py
     from yarl import URL  # noqa: PLC0415  part of aiohttp
 
+    # Azure's signature has no method in it, but a permission, and obstore gives none for HEAD.
+    method: Literal["GET", "HEAD"] = "GET" if provider == "az" else "HEAD"
     try:
-        url = await sign_async(store, "HEAD", key, timedelta(seconds=SIGNED_SECONDS))
-        context = ssl.create_default_context()
-        if ca_file is not None:
-            context.load_verify_locations(cafile=ca_file)
+        url = await sign_async(store, method, key, timedelta(seconds=SIGNED_SECONDS))
+    except (BaseError, ValueError, OSError) as error:
+        if provider != "s3":
+            return Facts(status=200)
+        raise translate("look at", key, error) from error
+    try:
+        # The system's certificates take megabytes, which who speaks plain HTTP on its own machine can spare.
+        context: ssl.SSLContext | bool = True
+        if url.startswith("https:"):
+            context = ssl.create_default_context()
+            if ca_file is not None:
+                context.load_verify_locations(cafile=ca_file)
         timeout = aiohttp.ClientTimeout(total=LOOK_SECONDS)
         async with (
             aiohttp.ClientSession(timeout=timeout, connector=aiohttp.TCPConnector(ssl=context), trust_env=True) as session,
             session.head(URL(url, encoded=True)) as answer,
         ):
             return read_facts(answer.status, {name.lower(): value for name, value in answer.headers.items()})
-    except (BaseError, aiohttp.ClientError, OSError, TimeoutError) as error:
+    except (aiohttp.ClientError, OSError, TimeoutError) as error:
         why = "no answer in time" if isinstance(error, TimeoutError) else str(error).partition("\n")[0] or type(error).__name__
         raise TransientError(f"cannot look at {key}: {why}") from error

@@ -102,7 +102,7 @@ class BucketStore:
                     f"{self._settings.place} refuses an object with a retention of its own: {error.message}", hint=hint
                 ) from error
             raise
-        facts = await look(self._reading, key, self._access.ca_file)
+        facts = await look(self._reading, self._access.address.provider, key, self._access.ca_file)
         return judge(facts, self._settings, exclusive=exclusive, now=self._clock.now())
 
     async def create(self, key: str, data: bytes) -> bool:
