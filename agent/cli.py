@@ -25,6 +25,7 @@ COMMANDS: Final = {
     "exec": ("agent.commands.agent", "Run a command, and the agent over what it prints."),
     "pipe": ("agent.commands.agent", "Run the agent over standard input."),
     "check": ("agent.commands.check", "Check a configuration file and the state directory."),
+    "doctor": ("agent.commands.doctor", "Ask the stores what they guarantee, and what our credentials could do."),
     "status": ("agent.commands.status", "Ask the running agent how it is."),
     "keygen": ("agent.commands.keygen", "Make an enrolment key for a service."),
     "verify": ("agent.reader.cli", "Check that a store's trails are intact and complete."),

@@ -108,7 +108,7 @@ class BucketStore:
     async def create(self, key: str, data: bytes) -> bool:
         """Create an object if there is none under the key; see Store.create."""
         standing = self._standing or await self.examine()
-        if not standing.exclusive and await self.read(key) is not None:
+        if not standing.exclusive and await self._is_there(key):
             return False
         created = await self._put(key, data)
         if created and self._reads_back and await self.read(key) != data:
@@ -117,6 +117,17 @@ class BucketStore:
                 message, hint="Something between the agent and the store changes what it carries. It is tried again by itself."
             )
         return created
+
+    async def _is_there(self, key: str) -> bool:
+        """Look first, where the server does not keep create-if-absent."""
+        try:
+            return await self.read(key) is not None
+        except RefusedError as error:
+            hint = (
+                "This server does not keep create-if-absent on this bucket, so the agent must see whether a key is there, and who may not "
+                "list is told 'forbidden' of what is absent: give it s3:ListBucket. It is tried again by itself."
+            )
+            raise RefusedError(error.message, hint=hint) from error
 
     async def _put(self, key: str, data: bytes) -> bool:
         from obstore import put_async  # noqa: PLC0415  as in access.py
