@@ -7,7 +7,10 @@ from __future__ import annotations
 
 import json
 import os
-from typing import TYPE_CHECKING, Any
+import re
+from collections import Counter
+from typing import TYPE_CHECKING, Any, Final
+from zlib import crc32
 
 from tests.support.agent_process import Agent, Site, Verdict, trailseal, until
 
@@ -15,7 +18,16 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
+    import pytest
+
     from tests.support.object_servers.rgw import Credentials, Rgw
+
+
+QUICK: Final = {"max_age": "100ms", "heartbeat": "1s"}
+"""Seals that make a test short."""
+LOCKED: Final[dict[str, Any]] = {"retention": {"days": 400}}
+PLAIN: Final[dict[str, Any]] = {"allow_unlocked": True}
+"""A store's further settings, for a bucket with a lock and for one without."""
 
 
 class BucketSite(Site):
@@ -92,3 +104,28 @@ class BucketSite(Site):
         done = trailseal("verify", where, *at, "--json", "--trust", trust, *options)
         assert done.stdout, f"verify {done.returncode}: {done.stderr}"
         return Verdict(done.returncode, json.loads(done.stdout))
+
+
+def bucket_name(request: pytest.FixtureRequest) -> str:
+    """Return the name of a bucket of the test's own."""
+    words = re.sub(r"[^a-z0-9]+", "-", request.node.originalname.removeprefix("test_"))
+    return f"{words[:30]}-{crc32(request.node.name.encode()):08x}"
+
+
+def assert_each_once(site: BucketSite, ids: Sequence[str]) -> None:
+    """Check the oracle, and that a second version, which a lost reply may leave where create is weak, has the same bytes."""
+    site.mirror()
+    found = site.trails.event_ids()
+    assert (len(set(ids) - set(found)), sum(count - 1 for count in Counter(found).values())) == (0, 0)
+    for key, versions in site.versions().items():
+        for version in versions[1:]:
+            same = site.client.get_object(Bucket=site.bucket, Key=key, VersionId=version)["Body"].read()
+            assert same == (site.store / key).read_bytes(), key
+    verdict = site.verify()
+    assert verdict.code == 0, verdict.findings()
+
+
+def attempts(site: BucketSite) -> dict[str, float]:
+    """Return how many attempts at the store ended in which way."""
+    found = re.compile(r'trailseal_store_attempts_total{outcome="(\w+)",store="main"}')
+    return {match[1]: value for name, value in site.metrics().items() if (match := found.fullmatch(name))}

@@ -39,7 +39,7 @@ _ENDPOINT_VARIABLES: Final = {
     "gs": (),
 }
 _REGION_VARIABLES: Final = ("AWS_REGION", "AWS_DEFAULT_REGION")
-_OTHER_REGION: Final = "us-east-1"
+OTHER_REGION: Final = "us-east-1"
 """What is signed for where nobody says a region; servers other than Amazon's accept it as a rule."""
 
 
@@ -157,7 +157,7 @@ def _s3(access: Access) -> dict[str, Any]:
         region = region or profile.region
     if access.endpoint is not None:
         given["endpoint"] = access.endpoint
-        region = region or _OTHER_REGION
+        region = region or OTHER_REGION
     if region is not None:
         given["region"] = region
     return given

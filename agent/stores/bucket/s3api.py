@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from ... import __version__
 from ...errors import ConfigError
-from .access import _OTHER_REGION, CONNECT_SECONDS, REQUEST_SECONDS
-from .words import Answer, _line
+from .access import OTHER_REGION, CONNECT_SECONDS, REQUEST_SECONDS
+from .words import Answer, one_line
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -59,7 +59,7 @@ async def s3_client(access: Access, *, attempts: int = MAX_ATTEMPTS) -> AsyncIte
     }
     region = access.region
     if access.endpoint is not None:
-        region = region or _OTHER_REGION
+        region = region or OTHER_REGION
         # Servers other than Amazon's often know neither buckets as host names nor the newer checksums in trailers.
         options |= {
             "s3": {"addressing_style": "path"},
@@ -74,7 +74,7 @@ async def s3_client(access: Access, *, attempts: int = MAX_ATTEMPTS) -> AsyncIte
             )
             client = await made.__aenter__()
         except (BotoCoreError, ValueError) as error:
-            raise ConfigError(f"cannot open {access.address}: {_line(str(error))}", hint="Look at the profile and the region.") from error
+            raise ConfigError(f"cannot open {access.address}: {one_line(str(error))}", hint="Look at the profile and the region.") from error
         try:
             yield client
         finally:
@@ -105,9 +105,9 @@ def read_client_error(error: Exception) -> Answer:
     """
     response = getattr(error, "response", None)
     if not isinstance(response, dict):
-        return Answer(None, "", _line(str(error) or type(error).__name__))
+        return Answer(None, "", one_line(str(error) or type(error).__name__))
     status = response.get("ResponseMetadata", {}).get("HTTPStatusCode")
     said = response.get("Error", {})
     code, message = str(said.get("Code", "")), str(said.get("Message", ""))
     shown = [str(status or ""), code if code != str(status) else "", "" if message in ("None", "UnknownError") else message]
-    return Answer(status, code, _line(": ".join(part for part in shown if part)))
+    return Answer(status, code, one_line(": ".join(part for part in shown if part)))

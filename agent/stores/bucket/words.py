@@ -63,12 +63,12 @@ def read_answer(error: BaseException) -> Answer:
     if status is not None:
         code, message = _CODE.search(said), _MESSAGE.search(said)
         parts = [f"{status[1]} {status[2].strip()}".strip(), code[1] if code else "", unescape(message[1]) if message else ""]
-        return Answer(int(status[1]), code[1].strip() if code else "", _line(": ".join(part for part in parts if part)))
+        return Answer(int(status[1]), code[1].strip() if code else "", one_line(": ".join(part for part in parts if part)))
     for pattern, sentence in _REASONS:
         found = pattern.search(dump)
         if found is not None:
-            return Answer(None, "", _line(sentence.format(*found.groups())))
-    return Answer(None, "", _line(said.rpartition(" - ")[2] or type(error).__name__))
+            return Answer(None, "", one_line(sentence.format(*found.groups())))
+    return Answer(None, "", one_line(said.rpartition(" - ")[2] or type(error).__name__))
 
 
 def translate(operation: str, place: str, error: BaseException) -> TransientError:
@@ -89,7 +89,7 @@ def translate(operation: str, place: str, error: BaseException) -> TransientErro
     return RefusedError(message, hint=_HINTS.get(answer.code))
 
 
-def _line(text: str) -> str:
+def one_line(text: str) -> str:
     """Return a text as one printable line of bounded length."""
     shown = " ".join(text.split())
     shown = "".join(c if c.isprintable() else c.encode("unicode_escape", "backslashreplace").decode() for c in shown)
