@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from .stores import Store
     from .vitals.clock import Clock
 
-AHEAD_BYTES: Final = 4 << 20
+AHEAD_BYTES: Final = 2 << 20
 """How many bytes of data objects may be on their way to one store, about."""
 
 log = structlog.get_logger("shipper")

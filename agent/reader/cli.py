@@ -9,8 +9,9 @@ from __future__ import annotations
 import io
 import sys
 import time
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from datetime import UTC, datetime
+from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +19,9 @@ import click
 
 from ..errors import TrailsealError
 from .expected import load_expected, parse_duration
-from .fetch import open_store
+from .fetch import DirectoryReader, Reach, open_store
+from .progress import progress
+from .retention import IN_A_FOLDER, LEVELS, Mode, Policy, Unattested
 from .trustfile import TrustFile, is_origin_pattern, trust_lines
 from .verify import Options, verify_store
 
@@ -27,17 +30,21 @@ if TYPE_CHECKING:
     from datetime import timedelta
 
     from .fetch import StoreReader
+    from .progress import Bar
+    from .retention import Attester, Level
 
 _VERIFY_HELP = """Check that every trail in STORE is intact and complete.
 
-STORE is a directory store's folder, or a file:// URL. Nothing is written and no network is used: every signature, hash,
-number and offset is recomputed from the stored bytes.
+STORE is a directory store's folder, a file:// URL, or a bucket: s3://BUCKET/PREFIX, gs://… or az://ACCOUNT/CONTAINER/PREFIX.
+Nothing is written, and nothing but the store is asked: every signature, hash, number and offset is recomputed from the stored
+bytes. In an S3 bucket the retention of every version is looked at, too (with the extra: pip install 'trailseal[attest]').
 
 \b
 Examples:
   trailseal trust /srv/trail > trust.txt      (then compare the fingerprints)
   trailseal verify /srv/trail --trust trust.txt
   trailseal verify /srv/trail --trust trust.txt --fresh 5m --json
+  trailseal verify s3://audit/production --trust trust.txt --level locked --retention 400d
 
 \b
 Exit codes (the worst wins, in the order 10, 12, 11):
@@ -56,8 +63,9 @@ service before you pass the file to `trailseal verify --trust`. A service with a
 epochs: see docs/verify.md.
 
 \b
-Example:
+Examples:
   trailseal trust /srv/trail > trust.txt
+  trailseal trust s3://audit/production --endpoint https://s3.example.com > trust.txt
 """
 
 
@@ -93,23 +101,65 @@ def _failing_clearly() -> Iterator[None]:
         sys.exit(error.exit_code)
 
 
-@contextmanager
-def _progress(store: StoreReader, *, wanted: bool) -> Iterator[Callable[[int], None]]:
-    """Yield a function that moves a bar on stderr by a number of bytes, or one that does nothing."""
-    if not wanted or not sys.stderr.isatty():
-        yield lambda _: None
-        return
-    # Imported here because a verification without a terminal, such as a nightly one, needs none of it.
-    from rich.console import Console
-    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
+def _reach_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command the options that say how a bucket is reached; it takes them as one argument, ``reach``."""
 
-    columns = (TextColumn("verifying"), BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
-        task = progress.add_task("verifying", total=None)
-        # Only for the bar: what cannot be listed is found, and judged, by the verification itself.
-        with suppress(TrailsealError, OSError):
-            progress.update(task, total=sum(info.size for info in store.objects("")))
-        yield lambda count: progress.advance(task, count)
+    @click.option("--endpoint", metavar="URL", help="The server of an S3-compatible bucket; else AWS_ENDPOINT_URL, or the cloud's own.")
+    @click.option("--region", metavar="NAME", help="The bucket's region; else AWS_REGION or the profile's.")
+    @click.option("--profile", metavar="NAME", help="The section of AWS's credentials file; else the environment's credentials.")
+    @click.option("--ca-file", type=click.Path(dir_okay=False), metavar="FILE", help="Certificates to trust beside the system's.")
+    @wraps(command)
+    def reaching(*, endpoint: str | None, region: str | None, profile: str | None, ca_file: str | None, **others: Any) -> None:
+        command(reach=Reach(endpoint, region, profile, ca_file), **others)
+
+    return reaching
+
+
+@contextmanager
+def _reading(where: str, reach: Reach) -> Iterator[tuple[StoreReader, StoreReader]]:
+    """Yield the store, and what to read it through: a bucket answers late, so it is read ahead."""
+    store = open_store(where, reach)
+    if isinstance(store, DirectoryReader):
+        yield store, store
+        return
+    from .ahead import ReadAhead
+    from .bucket import BucketReader
+
+    try:
+        with ReadAhead(store) as ahead:
+            yield store, ahead
+    finally:
+        if isinstance(store, BucketReader):
+            store.close()
+
+
+def _attester(store: StoreReader, policy: Policy | None, origin: str | None, bar: Bar, *, wanted: bool) -> Attester:
+    """Return what attests a store's locks, or says why nothing does."""
+    from ..config import is_plain_http
+    from .bucket import BucketReader
+
+    if not isinstance(store, BucketReader):
+        return IN_A_FOLDER
+    if not wanted:
+        return Unattested("--no-attest was given")
+    if store.access.address.provider != "s3":
+        return Unattested("locks are attested in S3 buckets only", notice=True)
+    if store.access.endpoint is not None and is_plain_http(store.access.endpoint):
+        return Unattested("the store is reached without TLS, so anybody on the way could make up what it says of its locks", notice=True)
+    from .attest import BucketAttester
+
+    return BucketAttester(store.access, store.pins, demanded=policy, origin_glob=origin, advance=bar.attested)
+
+
+def _policy(retention: timedelta | None, mode: str | None, *, attest: bool) -> Policy | None:
+    """Return the retention that is demanded, if any."""
+    if retention is None:
+        if mode is not None:
+            raise click.UsageError("--retention-mode says how firm the retention has to be that --retention demands; give both")
+        return None
+    if not attest:
+        raise click.UsageError("--retention demands what --no-attest leaves out")
+    return Policy(Mode(mode or Mode.COMPLIANCE), retention.total_seconds(), given=True)
 
 
 @click.command("verify", help=_VERIFY_HELP)
@@ -118,16 +168,31 @@ def _progress(store: StoreReader, *, wanted: bool) -> Iterator[Callable[[int], N
 @click.option("--expected", type=click.Path(path_type=Path), metavar="FILE", help="YAML list of the trails that have to be there.")
 @click.option("--fresh", type=_Duration(), metavar="DURATION", help="Demand a head at most this old of every trail that is not closed.")
 @click.option("--origin", callback=_origin_glob, metavar="GLOB", help="Only trails that match, e.g. 'demo/payments/*/*'.")
+@click.option("--level", type=click.Choice(LEVELS), help="Demand a level of assurance: 12 if it is not reached.")
+@click.option(
+    "--retention", type=_Duration(), metavar="DURATION", help="The shortest retention every version must have; else the bucket's default."
+)
+@click.option(
+    "--retention-mode", type=click.Choice([mode.value for mode in Mode]), help="The weakest mode that will do; compliance by default."
+)
+@click.option("--no-attest", is_flag=True, help="Do not look at the versions and locks of a bucket.")
+@_reach_options
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document (docs/verify.md describes it).")
 @click.option("--quiet", is_flag=True, help="Print the closing line only, and no progress bar.")
-def verify_command(  # noqa: D103 -- click shows the help text; one argument for every option
+def verify_command(  # noqa: D103, PLR0913 -- click shows the help text; one argument for every option
+    *,
     store: str,
     trust: Path | None,
     expected: Path | None,
     fresh: timedelta | None,
     origin: str | None,
-    as_json: bool,  # noqa: FBT001 -- click passes flags by name
-    quiet: bool,  # noqa: FBT001 -- as above
+    level: Level | None,
+    retention: timedelta | None,
+    retention_mode: str | None,
+    reach: Reach,
+    no_attest: bool,
+    as_json: bool,
+    quiet: bool,
 ) -> None:
     with _failing_clearly():
         options = Options(
@@ -135,11 +200,22 @@ def verify_command(  # noqa: D103 -- click shows the help text; one argument for
             expected=load_expected(expected) if expected else None,
             fresh=fresh,
             origin_glob=origin,
+            level=level,
         )
-        reader = open_store(store)
-        with _progress(reader, wanted=not quiet) as advance:
-            began = time.monotonic()
-            report = verify_store(reader, options, now=datetime.now(UTC), advance=advance, elapsed_seconds=lambda: time.monotonic() - began)
+        policy = _policy(retention, retention_mode, attest=not no_attest)
+        with _reading(store, reach) as (bare, reader):
+            if policy is not None and isinstance(bare, DirectoryReader):
+                raise click.UsageError(f"{store} is a folder, and only a bucket can be held to a retention")
+            with progress(bare, wanted=not quiet) as bar:
+                began = time.monotonic()
+                report = verify_store(
+                    reader,
+                    options,
+                    now=datetime.now(UTC),
+                    advance=bar.verified,
+                    elapsed_seconds=lambda: time.monotonic() - began,
+                    attester=_attester(bare, policy, origin, bar, wanted=not no_attest),
+                )
     # Imported late so that `--help` and usage errors do not wait for rich.
     from . import report as show
 
@@ -164,9 +240,10 @@ def verify_command(  # noqa: D103 -- click shows the help text; one argument for
 
 @click.command("trust", help=_TRUST_HELP)
 @click.argument("store")
-def trust_command(store: str) -> None:  # noqa: D103 -- click shows the help text
+@_reach_options
+def trust_command(store: str, reach: Reach) -> None:  # noqa: D103 -- click shows the help text
     from .report import printable
 
     with _failing_clearly():
-        for line in trust_lines(open_store(store)):
+        for line in trust_lines(open_store(store, reach)):
             click.echo(printable(line))

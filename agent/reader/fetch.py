@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 TRAILS: Final = "trails"
 RECORDS: Final = "records"
 PRIVATE: Final = ".incoming"
+_KINDS: Final = "STORE is a folder's path, a file:// URL of this machine, or a bucket: s3://, gs:// or az://."
 _ORIGIN_DEPTH: Final = 4
 _SEAL_NAME: Final = re.compile(r"([0-9]{12})\.seal")
 
@@ -79,7 +80,8 @@ class StoreReader(Protocol):
         ...
 
 
-def _too_large(key: str, size: int, limit_bytes: int) -> NotVerifiedError:
+def too_large(key: str, size: int, limit_bytes: int) -> NotVerifiedError:
+    """Return the error for an object that is larger than anything that belongs there."""
     return NotVerifiedError(f"{key} has {size} bytes; a verifier reads no more than {limit_bytes} of such an object")
 
 
@@ -231,7 +233,7 @@ class DirectoryReader:
             if not stat.S_ISREG(status.st_mode):
                 return None
             if status.st_size > limit_bytes:
-                raise _too_large(key, status.st_size, limit_bytes)
+                raise too_large(key, status.st_size, limit_bytes)
             # One byte more than its size, so that an object that is still growing is not taken for a whole one.
             with os.fdopen(descriptor, "rb", closefd=False) as file:
                 raw = file.read(status.st_size + 1)
@@ -310,27 +312,63 @@ class MemoryReader:
         """Return an object's bytes; see `StoreReader`."""
         raw = self.contents.get(key)
         if raw is not None and len(raw) > limit_bytes:
-            raise _too_large(key, len(raw), limit_bytes)
+            raise too_large(key, len(raw), limit_bytes)
         return raw
 
 
-def open_store(where: str) -> StoreReader:
+@dataclass(frozen=True, slots=True)
+class Reach:
+    """How a bucket is reached, as far as a command line says; the environment says the rest.
+
+    Attributes:
+        endpoint: The server's URL.
+        region: The bucket's region.
+        profile: The section of AWS's credentials file.
+        ca_file: The path of certificates to trust beside the system's.
+    """
+
+    endpoint: str | None = None
+    region: str | None = None
+    profile: str | None = None
+    ca_file: str | None = None
+
+
+def open_store(where: str, reach: Reach | None = None) -> StoreReader:
     """Open the store that a command line names.
 
     Args:
-        where: A folder's path, or a ``file://`` URL.
+        where: A folder's path, a ``file://`` URL, or a bucket's: ``s3://``, ``gs://`` or ``az://``.
+        reach: How a bucket is reached.
 
     Raises:
-        ConfigError: The URL is of a kind that this version cannot read.
-        NotVerifiedError: There is no such folder.
+        ConfigError: The URL is of a kind that this version cannot read, or the settings do not fit.
+        NotVerifiedError: There is no such folder, or the bucket cannot be read.
     """
     scheme, separator, _ = where.partition("://")
+    if separator and scheme.lower() != "file":
+        return _open_bucket(where, reach or Reach())
+    if reach not in (None, Reach()):
+        raise ConfigError(f"{where!r} is no bucket", hint="--endpoint, --region, --profile and --ca-file say how a bucket is reached.")
     if not separator:
         return DirectoryReader(Path(where))
     url = urlsplit(where)
-    if scheme.lower() != "file" or url.netloc not in ("", "localhost"):
-        raise ConfigError(
-            f"cannot read {where!r}: this version reads directory stores only",
-            hint="Give a folder's path or a file:// URL of this machine; copy a bucket to a folder first.",
-        )
+    if url.netloc not in ("", "localhost"):
+        raise ConfigError(f"cannot read {where!r}: a file:// URL names a folder of this machine", hint=_KINDS)
     return DirectoryReader(Path(unquote(url.path)))
+
+
+def _open_bucket(where: str, reach: Reach) -> StoreReader:
+    # Imported here because a folder needs none of it.
+    from ..config import BucketAddress, parse_endpoint  # noqa: PLC0415
+    from ..stores.bucket import Access  # noqa: PLC0415
+    from .bucket import BucketReader  # noqa: PLC0415
+
+    try:
+        address = BucketAddress.parse(where)
+        endpoint = None if reach.endpoint is None else parse_endpoint(reach.endpoint)
+    except ValueError as error:
+        raise ConfigError(str(error), hint=_KINDS) from error
+    given = Access(address=address, endpoint=endpoint, region=reach.region, profile=reach.profile, ca_file=reach.ca_file)
+    reader = BucketReader(given.complete(os.environ))
+    reader.greet()
+    return reader

@@ -74,10 +74,15 @@ class Code(StrEnum):
     MONOTONIC_BACKWARDS = "monotonic_backwards"
     LINK_WRONG = "link_wrong"
     TWO_SUCCESSORS = "two_successors"
+    DELETE_MARKER = "delete_marker"
+    VERSION_ALTERED = "version_altered"
+    VERSION_GONE = "version_gone"
     STORE_EMPTY = "store_empty"
     KEY_UNKNOWN = "key_unknown"
     OBJECT_UNREADABLE = "object_unreadable"
     CHECK_FAILED = "check_failed"
+    RETENTION_WEAK = "retention_weak"
+    LEVEL_NOT_REACHED = "level_not_reached"
     GAP = "gap"
     BYTES_UNACCOUNTED = "bytes_unaccounted"
     SILENCE = "silence"
@@ -99,6 +104,9 @@ class Code(StrEnum):
     AWAY = "away"
     CLOCK_BACKWARDS = "clock_backwards"
     RENAMED = "renamed"
+    VERSION_REPEATED = "version_repeated"
+    RETENTION_EXPIRED = "retention_expired"
+    NOT_ATTESTED = "not_attested"
 
     @property
     def severity(self) -> Severity:
@@ -109,6 +117,9 @@ class Code(StrEnum):
 _T, _U, _I, _N = Severity.TAMPERED, Severity.UNVERIFIED, Severity.INCOMPLETE, Severity.NOTICE
 _KEEP: Final = "Change nothing; keep a copy of the store, and compare with another store or a backup of the same trail."
 _AGENT: Final = "The agent's key signed this contradiction: suspect a defect or a stolen key; keep the store and the agent's state."
+_OVERWRITTEN: Final = (
+    "Find out in the store's access log who wrote it; the oldest version is the one that was verified, so keep all of them."
+)
 _LINK: Final = "Find the instance's other epochs and who opened this one; two agents may share one identity."
 
 EXPLANATIONS: Final[dict[Code, Explanation]] = {
@@ -133,6 +144,13 @@ EXPLANATIONS: Final[dict[Code, Explanation]] = {
     Code.MONOTONIC_BACKWARDS: Explanation(_T, "The monotonic clock went back within one run of one boot.", _AGENT),
     Code.LINK_WRONG: Explanation(_T, "A trail continues a tree that the trail it names never had.", _LINK),
     Code.TWO_SUCCESSORS: Explanation(_T, "Two trails continue the same one.", _LINK),
+    Code.DELETE_MARKER: Explanation(_T, "A delete marker was put on an object of a trail.", _OVERWRITTEN),
+    Code.VERSION_ALTERED: Explanation(_T, "A key has a further version with other bytes than its oldest one.", _OVERWRITTEN),
+    Code.VERSION_GONE: Explanation(
+        _T,
+        "A version that the store listed is no longer there.",
+        "Something removes versions: the store's access log says who.",
+    ),
     Code.STORE_EMPTY: Explanation(_U, "No trail was found.", "Check the store's address and the --origin pattern."),
     Code.KEY_UNKNOWN: Explanation(
         _U,
@@ -142,6 +160,14 @@ EXPLANATIONS: Final[dict[Code, Explanation]] = {
     Code.OBJECT_UNREADABLE: Explanation(_U, "An object is there but cannot be read.", "Check the permissions, then verify again."),
     Code.CHECK_FAILED: Explanation(
         _U, "A check ended in an error of the program.", "Report the message; nothing of this trail is vouched for."
+    ),
+    Code.RETENTION_WEAK: Explanation(
+        _U,
+        "A version has no retention, or a shorter or weaker one than the policy.",
+        "Compare the policy with the bucket's default and with who may change retention; lock the versions again for as long as it takes.",
+    ),
+    Code.LEVEL_NOT_REACHED: Explanation(
+        _U, "The level that --level demands was not reached.", "The message says what it lacks; other findings say where."
     ),
     Code.GAP: Explanation(
         _I, "A gap record states a loss.", "The record says what was lost and how sure that is; look for the source's own copies."
@@ -191,6 +217,17 @@ EXPLANATIONS: Final[dict[Code, Explanation]] = {
     ),
     Code.RENAMED: Explanation(
         _N, "A trail continues one of another namespace, service or instance.", "Compare with when the agent was given another name."
+    ),
+    Code.VERSION_REPEATED: Explanation(
+        _N,
+        "A key has a further version with the same bytes as its oldest one.",
+        "Normal where a server does not keep create-if-absent: a reply was lost, and the agent wrote again.",
+    ),
+    Code.RETENTION_EXPIRED: Explanation(
+        _N, "The retention of a version is over.", "It can be deleted now; keep a copy if it is needed for longer."
+    ),
+    Code.NOT_ATTESTED: Explanation(
+        _N, "Locks and versions were not attested.", "The message says why; what the trail itself proves is not affected."
     ),
 }
 

@@ -15,7 +15,7 @@ from hashlib import blake2b
 from typing import TYPE_CHECKING, Final
 
 from ..errors import FormatError
-from ..trail.layout import Origin, parse_data_key, parse_seal_key, seal_key
+from ..trail.layout import Origin, is_probe_key, parse_data_key, parse_seal_key, seal_key
 from ..trail.manifest import ContinuesWhy
 from ..trail.seal import parse_seal
 from .fetch import RECORDS
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from .links import Claim
 
 IN_FLIGHT_SECONDS: Final = 600.0
-_COSIGNATURE: Final = re.compile(r"(trails/.+/[0-9]{12})\.cosig\.[0-9a-f]{8}")
+COSIGNATURE: Final = re.compile(r"(trails/.+/[0-9]{12})\.cosig\.[0-9a-f]{8}")
 
 Epoch = tuple[str, str, str]
 
@@ -157,8 +157,10 @@ def _has(marks: array[int], mark: int) -> bool:
 
 
 def _belongs(key: str) -> bool:
-    """Tell whether a key is that of a seal or of a cosignature beside one."""
-    found = _COSIGNATURE.fullmatch(key)
+    """Tell whether a key is that of a seal, of a cosignature beside one, or of the probe with which an agent examines a store."""
+    if is_probe_key(key):
+        return True
+    found = COSIGNATURE.fullmatch(key)
     try:
         parse_seal_key(f"{found[1]}.seal" if found else key)
     except FormatError:

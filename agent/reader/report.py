@@ -17,7 +17,8 @@ from rich.table import Table
 from rich.text import Text
 
 from .findings import Code, Severity
-from .verify import ASSURANCE, ASSURANCE_MEANING, shown_age
+from .retention import shown_days
+from .verify import shown_age
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from rich.console import Console, RenderableType
 
     from .findings import Finding, FindingLog
+    from .retention import Attestation
     from .verify import Report, TrailReport
 
 JSON_FORMAT: Final = 1
@@ -66,9 +68,30 @@ def _parts(report: Report) -> Iterable[RenderableType]:
     if len(shown[:_MAX_ROWS]) < len(report.trails):
         yield Text(f"… and {len(report.trails) - len(shown[:_MAX_ROWS])} trails more; --json lists all of them.")
     yield from _findings(report.log)
-    yield Text.assemble(("Assurance: ", "bold"), f"{ASSURANCE}: {ASSURANCE_MEANING}")
+    yield Text.assemble(("Assurance: ", "bold"), f"{report.assurance}: {printable(_assurance(report.attestation))}")
     yield Text()
     yield closing_line(report)
+
+
+def _assurance(attestation: Attestation) -> str:
+    """Return what the level means, and the figures it stands on."""
+    figures = ""
+    if attestation.as_of is not None:
+        shortest, lapses = attestation.shortest_seconds, attestation.first_lapses_at
+        seen = f"{attestation.versions:,} versions as of {attestation.as_of:%Y-%m-%d %H:%M:%S} UTC"
+        if attestation.looked_at < attestation.versions:
+            seen += f", the retention of {attestation.looked_at:,} of them"
+        policy = f"policy {attestation.policy}" if attestation.policy else "no policy"
+        shown = "no retention" if shortest is None else f"the shortest retention is {shown_days(shortest)}"
+        figures = f" Looked at: {seen}; {policy}; {shown}{f', the first ends {lapses:%Y-%m-%d %H:%M} UTC' if lapses else ''}."
+    if attestation.reason is None:
+        meaning = "nobody can delete or replace any version of what was verified before its retention ends, by the store's own word."
+    else:
+        meaning = (
+            f"the agent's key alone vouches for this: no lock on every version was attested ({attestation.reason}) and no witness "
+            "has cosigned, so whoever holds both the key and the store could have rewritten it."
+        )
+    return meaning + figures
 
 
 def closing_line(report: Report) -> Text:
@@ -156,12 +179,26 @@ def as_json(report: Report) -> dict[str, Any]:
         "checked_at": report.checked_at.isoformat(),
         "verdict": report.severity.verdict,
         "exit_code": report.severity.exit_code,
-        "assurance": ASSURANCE,
+        "assurance": report.assurance,
+        "attestation": _attestation(report.attestation),
         "records": report.records,
         "trails": [_trail(trail) for trail in report.trails],
         "findings": [_finding(finding) for finding in report.log.kept],
         "findings_omitted": report.log.omitted,
         "counts": {code.value: count for code, count in sorted(report.log.counts.items())},
+    }
+
+
+def _attestation(attestation: Attestation) -> dict[str, Any]:
+    policy = attestation.policy
+    return {
+        "reason": None if attestation.reason is None else _unicode(attestation.reason),
+        "as_of": attestation.as_of.isoformat() if attestation.as_of else None,
+        "policy": None if policy is None else {"mode": policy.mode.value, "retention_seconds": policy.seconds, "given": policy.given},
+        "versions": attestation.versions,
+        "looked_at": attestation.looked_at,
+        "shortest_retention_seconds": attestation.shortest_seconds,
+        "first_lapses_at": attestation.first_lapses_at.isoformat() if attestation.first_lapses_at else None,
     }
 
 

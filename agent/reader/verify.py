@@ -12,9 +12,9 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import partial
 from itertools import groupby
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
-from ..errors import NotVerifiedError, TrailsealError
+from ..errors import TrailsealError
 from ..trail.layout import seal_key
 from ..trail.manifest import ManifestReason
 from .account import HEARTBEATS, moment
@@ -22,6 +22,7 @@ from .chain import Tally, TrailChecker
 from .findings import Code, Finding, FindingLog, Severity
 from .leftovers import Leftovers, Marker
 from .links import Claim, Family, families, instance_of, read_claims
+from .retention import IN_A_FOLDER, LEVELS, Attestation
 from .trustfile import MAX_SEAL_BYTES, TrustFile, fingerprint, matches_origin
 
 if TYPE_CHECKING:
@@ -31,12 +32,7 @@ if TYPE_CHECKING:
     from ..trail.manifest import Manifest
     from .expected import ExpectedTrail
     from .fetch import StoreReader
-
-ASSURANCE: Final = "unanchored"
-ASSURANCE_MEANING: Final = (
-    "the agent's key alone vouches for this: no retention lock was attested and no witness has cosigned, "
-    "so whoever holds both the key and the store could have rewritten it."
-)
+    from .retention import Attester, Level
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,12 +44,14 @@ class Options:
         expected: Which trails there have to be; None if nobody said.
         fresh: The greatest age of the head of every trail that is not closed; None to demand nothing.
         origin_glob: The trails to verify, a pattern of four parts; None for all.
+        level: The level of assurance that is demanded; None to take any.
     """
 
     trust: TrustFile = field(default_factory=TrustFile)
     expected: tuple[ExpectedTrail, ...] | None = None
     fresh: timedelta | None = None
     origin_glob: str | None = None
+    level: Level | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,12 +82,19 @@ class Report:
         checked_at: The verifier's clock when it began.
         trails: One entry a trail, in the order in which they were walked.
         log: What was found.
+        attestation: What is known of the store's locks and versions.
     """
 
     store: str
     checked_at: datetime
     trails: tuple[TrailReport, ...]
     log: FindingLog
+    attestation: Attestation
+
+    @property
+    def assurance(self) -> Level:
+        """The level of assurance that was reached."""
+        return self.attestation.level
 
     @property
     def severity(self) -> Severity:
@@ -113,7 +118,10 @@ class _Verification:
         advance: Callable[[int], None],
         secret: bytes,
         elapsed_seconds: Callable[[], float],
+        attester: Attester,
     ) -> None:
+        self.attester = attester
+        self.attestation = Attestation(reason="a check ended in an error of the program")
         self.store, self.options, self.began, self.advance = store, options, now, advance
         self.elapsed_seconds = elapsed_seconds
         self.log = FindingLog()
@@ -127,6 +135,8 @@ class _Verification:
         self.selected: list[Origin] = []
 
     def run(self) -> Report:
+        # First, because it finds out which version of an object is the one to read.
+        self._guard(None, partial(self.attester.begin, self.log, self.began))
         self._guard(None, self._list)
         self.claims = read_claims(self.store, self.selected)
         for members in families(self.selected, self.claims):
@@ -135,8 +145,17 @@ class _Verification:
             self._add(Code.STORE_EMPTY, f"no trail {'matches the pattern' if self.origins else 'was found'} in {self.store.name}")
         self._guard(None, self._check_leftovers)
         self._guard(None, self._check_expected)
+        self._guard(None, self._finish_attestation)
         trails = tuple(_settled(trail, self.log) for trail in self.trails)
-        return Report(self.store.name, self.began, trails, self.log)
+        return Report(self.store.name, self.began, trails, self.log, self.attestation)
+
+    def _finish_attestation(self) -> None:
+        try:
+            self.attestation = self.attester.finish(self.log)
+        finally:
+            if self.options.level is not None and LEVELS.index(self.attestation.level) < LEVELS.index(self.options.level):
+                message = f"the level is {self.attestation.level}, not {self.options.level}: {self.attestation.reason}"
+                self._add(Code.LEVEL_NOT_REACHED, message)
 
     def _guard(self, origin: Origin | None, step: Callable[[], None]) -> bool:
         """Run a step; whatever it raises becomes a finding, because what was not checked must not pass."""
@@ -204,10 +223,7 @@ class _Verification:
             checker.lose(batch + 1)
 
     def _is_there(self, origin: Origin, batch: int) -> bool:
-        try:
-            return self.store.read(seal_key(origin, batch), MAX_SEAL_BYTES) is not None
-        except NotVerifiedError:
-            return False
+        return self.store.read(seal_key(origin, batch), MAX_SEAL_BYTES) is not None
 
     def _check_trust(self, origin: Origin, tally: Tally) -> None:
         if tally.trusted_by is not None:
@@ -320,6 +336,7 @@ def verify_store(
     advance: Callable[[int], None] = lambda _: None,
     secret: bytes | None = None,
     elapsed_seconds: Callable[[], float] = lambda: 0.0,
+    attester: Attester = IN_A_FOLDER,
 ) -> Report:
     """Check everything in a store.
 
@@ -330,8 +347,10 @@ def verify_store(
         advance: Called with the number of bytes read, now and then.
         secret: Random bytes of this run, 16 or more; drawn if left out.
         elapsed_seconds: Returns how long ago ``now`` was; a store that is written to meanwhile is judged by it.
+        attester: Attests the store's locks and versions.
 
     Returns:
         The report. Nothing that a store holds makes this raise.
     """
-    return _Verification(store, options, now, advance, secrets.token_bytes(32) if secret is None else secret, elapsed_seconds).run()
+    drawn = secrets.token_bytes(32) if secret is None else secret
+    return _Verification(store, options, now, advance, drawn, elapsed_seconds, attester).run()

@@ -3,26 +3,59 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
+from contextlib import ExitStack
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
+import obstore
 import pytest
+from obstore.store import MemoryStore
 
+from agent.config import BucketAddress
 from agent.errors import ConfigError, NotVerifiedError
-from agent.reader.fetch import DirectoryReader, MemoryReader, StoreReader, open_store
+from agent.reader.ahead import ReadAhead
+from agent.reader.bucket import BucketReader
+from agent.reader.fetch import DirectoryReader, MemoryReader, Reach, StoreReader, open_store
+from agent.stores.bucket import Access
 from agent.trail.layout import seal_key
 from tests.support.trail_factory import TrailFactory, sample_trail, write_store
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
 
-@pytest.fixture(params=["directory", "memory"])
-def make(request, tmp_path) -> Callable[[dict[str, bytes]], StoreReader]:
-    if request.param == "memory":
-        return MemoryReader
-    tmp_path.joinpath("store").mkdir()
-    return lambda objects: DirectoryReader(write_store(objects, tmp_path / "store"))
+@pytest.fixture(params=["directory", "memory", "bucket", "bucket read ahead"])
+def make(request, tmp_path, monkeypatch) -> Iterator[Callable[[dict[str, bytes]], StoreReader]]:
+    monkeypatch.setattr(obstore, "get", partial(get_as_s3, obstore.get))
+    with ExitStack() as stack:
+        makers: dict[str, Callable[[dict[str, bytes]], StoreReader]] = {
+            "directory": lambda objects: DirectoryReader(write_store(objects, made(tmp_path / "store"))),
+            "memory": MemoryReader,
+            "bucket": bucket_of,
+            "bucket read ahead": lambda objects: stack.enter_context(ReadAhead(bucket_of(objects))),
+        }
+        yield makers[request.param]
+
+
+def get_as_s3(get: Any, store: Any, key: str, **options: Any) -> Any:
+    """Say of what is absent what S3 says; the store in memory has no words for it."""
+    try:
+        return get(store, key, **options)
+    except FileNotFoundError as error:
+        raise FileNotFoundError(f"{key} - Server returned non-2xx status code: 404 Not Found: <Code>NoSuchKey</Code>") from error
+
+
+def made(folder: Path) -> Path:
+    folder.mkdir(exist_ok=True)
+    return folder
+
+
+def bucket_of(objects: dict[str, bytes]) -> BucketReader:
+    bucket = MemoryStore()
+    for key, raw in objects.items():
+        obstore.put(bucket, key, raw)
+    return BucketReader(Access(address=BucketAddress.parse("s3://bucket")), bucket=bucket)
 
 
 @pytest.fixture
@@ -96,10 +129,15 @@ class TestOpenStore:
         for where in (str(folder), folder.as_uri(), f"file://localhost{folder}".replace(" ", "%20")):
             assert open_store(where).name == str(folder)
 
-    @pytest.mark.parametrize("where", ["s3://bucket/x", "https://gateway.example", "file://elsewhere/x"])
+    @pytest.mark.parametrize("where", ["s3://b/-x", "az://container", "https://gateway.example", "file://elsewhere/x"])
     def test_other_urls_are_refused_with_what_is_possible(self, where):
-        with pytest.raises(ConfigError, match="directory stores only"):
+        with pytest.raises(ConfigError) as refused:
             open_store(where)
+        assert "or a bucket: s3://, gs:// or az://" in refused.value.hint
+
+    def test_a_folder_is_reached_without_an_endpoint(self, tmp_path):
+        with pytest.raises(ConfigError, match="is no bucket"):
+            open_store(str(tmp_path), Reach(region="eu-west-1"))
 
     def test_a_missing_folder_is_not_verified(self, tmp_path):
         with pytest.raises(NotVerifiedError, match="not a folder"):

@@ -6,11 +6,11 @@ import re
 from pathlib import Path
 
 from agent.reader.cli import verify_command
-from agent.reader.fetch import MemoryReader
 from agent.reader.findings import EXPLANATIONS, Code
 from agent.reader.report import as_json
 from agent.reader.verify import Options, verify_store
 from tests.support.trail_factory import sample_trail
+from tests.unit.reader.versioned_bucket import NOW, VersionedBucket, VersionedReader, attester_of
 
 TEXT = (Path(__file__).parents[3] / "docs" / "verify.md").read_text("utf-8")
 
@@ -27,15 +27,18 @@ def test_every_code_is_documented_with_its_exit_and_meaning_and_no_other():
 
 
 def test_every_option_is_documented_and_no_other():
-    written = set(re.findall(r"^\| `(--[a-z]+)", section("Options"), re.MULTILINE))
+    written = set(re.findall(r"^\| `(--[a-z-]+)", section("Options"), re.MULTILINE))
     options = {name for parameter in verify_command.params for name in parameter.opts if name.startswith("--")}
     assert written == options
 
 
 def test_every_json_key_is_documented_and_no_other():
     trail = sample_trail()
-    document = as_json(verify_store(MemoryReader(trail.objects), Options(), now=trail.now))
-    keys = set(document) | set(document["trails"][0]) | set(document["findings"][0])
+    bucket = VersionedBucket(trail.objects)
+    store = VersionedReader(bucket)
+    document = as_json(verify_store(store, Options(), now=NOW, attester=attester_of(bucket, store.pins)))
+    attestation = document["attestation"]
+    keys = set(document) | set(document["trails"][0]) | set(document["findings"][0]) | set(attestation) | set(attestation["policy"])
     table = section("JSON").partition("|---|---|\n")[2]
     values = {
         "open",
@@ -48,6 +51,7 @@ def test_every_json_key_is_documented_and_no_other():
         "not verified",
         "tampered",
         "unanchored",
+        "locked",
         "notice",
     }
     assert {word.removesuffix("[]") for word in re.findall(r"`([a-z_ \[\]]+)`", table)} - values == keys

@@ -214,9 +214,32 @@ def test_a_wrong_command_line_exits_2_with_one_clear_line(tmp_path, options, wor
 
 
 def test_a_url_this_version_cannot_read_exits_2():
-    result = CliRunner().invoke(verify_command, ["s3://bucket/prefix"])
+    result = CliRunner().invoke(verify_command, ["https://gateway.example/trail"])
     assert result.exit_code == 2
-    assert "directory stores only" in result.output
+    assert "or a bucket: s3://, gs:// or az://" in result.output
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--retention-mode", "governance"], "give both"),
+        (["--retention", "1d", "--no-attest"], "--no-attest leaves out"),
+        (["--retention", "1d"], "is a folder"),
+        (["--endpoint", "https://s3.example.com"], "is no bucket"),
+    ],
+)
+def test_options_that_contradict_each_other_exit_2(tmp_path, trail, options, words):
+    result = CliRunner().invoke(verify_command, [str(write_store(trail.objects, tmp_path / "store")), *options])
+    assert (result.exit_code, words in result.output) == (2, True), result.output
+
+
+def test_a_level_that_a_folder_cannot_have_exits_12(tmp_path, trail):
+    write_store(trail.objects, tmp_path / "store")
+    (tmp_path / "trust").write_text(trail.trust_line)
+    arguments = [str(tmp_path / "store"), "--trust", str(tmp_path / "trust"), "--level"]
+    assert CliRunner().invoke(verify_command, [*arguments, "unanchored"]).exit_code == 0
+    result = CliRunner().invoke(verify_command, [*arguments, "locked"])
+    assert (result.exit_code, "level_not_reached" in result.output) == (12, True), result.output
 
 
 def test_the_report_for_a_person_fits_80_columns_and_ends_with_the_verdict(tmp_path, trail):

@@ -23,6 +23,7 @@ from agent.trail.note import SigningKey
 from agent.trail.records import GapCause, event_bodies
 from agent.trail.ulid import new_ulid
 from tests.support.trail_factory import PATH, SOURCE, START, TrailFactory, event_line, sample_trail, stamp, two_epochs
+from tests.unit.reader.versioned_bucket import NOW, VersionedBucket, VersionedReader, attester_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -38,6 +39,16 @@ def check(*trails: TrailFactory, store: MemoryReader | None = None, now=None, **
 
 def found(report: Report) -> set[Code]:
     return set(report.log.counts)
+
+
+def attested(act: Callable[[VersionedBucket, str], object], **settings: Any) -> Report:
+    """A trail in a bucket that keeps versions, to the newest seal of which something was done."""
+    trail = sample_trail()
+    bucket = VersionedBucket(trail.objects, **settings)
+    act(bucket, seal_key(trail.origin, 7))
+    store = VersionedReader(bucket)
+    trust = TrustFile.parse(trail.trust_line, "trust")
+    return verify_store(store, Options(trust=trust), now=NOW, attester=attester_of(bucket, store.pins))
 
 
 def sealed_wrongly(**changes) -> Report:
@@ -380,6 +391,14 @@ STORES: dict[Code, Callable[[], Report]] = {
     Code.AWAY: lambda: silence(ManifestReason.RESUME),
     Code.CLOCK_BACKWARDS: lambda: backwards(monotonic=False),
     Code.RENAMED: renamed,
+    Code.DELETE_MARKER: lambda: attested(lambda bucket, key: bucket.hide(key)),
+    Code.VERSION_ALTERED: lambda: attested(lambda bucket, key: bucket.put(key, b"other")),
+    Code.VERSION_GONE: lambda: attested(lambda bucket, key: bucket.forget(key)),
+    Code.VERSION_REPEATED: lambda: attested(lambda bucket, key: bucket.put(key, bucket.latest()[key].raw)),
+    Code.RETENTION_WEAK: lambda: attested(lambda bucket, key: bucket.shorten(key)),
+    Code.RETENTION_EXPIRED: lambda: attested(lambda bucket, key: None, days=1),
+    Code.NOT_ATTESTED: lambda: attested(lambda bucket, key: bucket.refused.add("list_object_versions")),
+    Code.LEVEL_NOT_REACHED: lambda: check(sample_trail(), level="locked"),
 }  # fmt: skip
 
 
@@ -397,11 +416,29 @@ def test_every_code_is_found_where_it_belongs(code):
         *(Code.COUNTS_WRONG, Code.WINDOW_WRONG, Code.POSITION_WRONG, Code.OFFSETS_OVERLAP, Code.REASON_WRONG),
         *(Code.GAP, Code.BYTES_UNACCOUNTED, Code.SILENCE, Code.UNCLOSED, Code.NOT_FRESH, Code.AWAY, Code.WENT_ON),
         *(Code.DATA_UNSEALED, Code.FORK_REMAINS, Code.FOREIGN_OBJECT, Code.DATA_IN_FLIGHT, Code.RESTARTED_UNLINKED, Code.KEY_UNKNOWN),
+        *(Code.DELETE_MARKER, Code.VERSION_ALTERED, Code.VERSION_REPEATED, Code.RETENTION_WEAK, Code.NOT_ATTESTED, Code.LEVEL_NOT_REACHED),
         *(Code.RENAMED, Code.LINK_UNCHECKED, Code.CLOCK_BACKWARDS, Code.PREDECESSOR_ABSENT, Code.MONOTONIC_BACKWARDS, Code.LINK_WRONG),
     ],
 )
 def test_one_damage_gives_one_kind_of_finding(code):
     assert found(STORES[code]()) == {code}
+
+
+def test_a_seal_that_is_not_listed_and_cannot_be_read_is_not_called_missing():
+    trail = sample_trail()
+    hole = seal_key(trail.origin, 3)
+
+    class Withheld(MemoryReader):
+        def read(self, key: str, limit_bytes: int) -> bytes | None:
+            if key == hole:
+                raise NotVerifiedError("no answer")
+            return super().read(key, limit_bytes)
+
+    raw = trail.objects.pop(hole)
+    report = check(trail, store=Withheld(trail.objects))
+    assert Code.SEAL_MISSING not in found(report)
+    assert report.log.counts[Code.OBJECT_UNREADABLE] == 1
+    trail.objects[hole] = raw
 
 
 def test_a_gap_may_account_for_bytes_that_a_source_jumps_over():
