@@ -30,6 +30,7 @@ COMMANDS: Final = {
     "keygen": ("agent.commands.keygen", "Make an enrolment key for a service."),
     "verify": ("agent.reader.cli", "Check that a store's trails are intact and complete."),
     "trust": ("agent.reader.cli", "Print trust-file lines for the keys in a store."),
+    "copy": ("agent.commands.copy", "Copy a store's trails into another store, checked on the way."),
     "version": ("agent.commands.version", "Print the version."),
 }
 """Every command: the module that defines it, and its summary."""
