@@ -129,7 +129,7 @@ def main() -> int:
             waiting = site.metrics()["trailseal_batches_waiting"]
             proxy.pass_on()
             drained = drain(site, agent)
-            site.wait_for(agent, range(events), 300)
+            site.wait_for(agent, ["any"] * events, 300)
             if agent.stop():
                 raise BenchmarkError(agent.log)
         site.mirror()
@@ -153,7 +153,7 @@ def main() -> int:
         ("drained", f"{drained['sealed_bytes'] / 1e6:.0f} MB sealed in {drained['seconds']:.1f} s: {rate:.1f} MB/s"),
         ("batches", f"{drained['batches'] / drained['seconds']:.1f}/s"),
     ]
-    document = {"events": events, "idle_mib": idle, "filling_mib": filling, "rate_mb_s": rate, **drained}
+    document: dict[str, object] = {"events": events, "idle_mib": idle, "filling_mib": filling, "rate_mb_s": rate, **drained}
     show(f"an outage of a bucket, {options.events} events, {os.cpu_count()} cores", rows, document, as_json=options.json)
     return 0
 

@@ -14,6 +14,7 @@ from secrets import token_bytes
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from ..errors import FormatError, TrailsealError
+from ..reader.account import NOTHING, UNKNOWN, Carried
 from ..reader.chain import TrailChecker
 from ..reader.findings import Code, Finding, FindingLog, Severity
 from ..reader.leftovers import Leftovers, Marker
@@ -23,7 +24,7 @@ from ..trail.layout import Origin, is_probe_key, parse_seal_key, seal_key
 from .outcome import Cause, Stop
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator
 
     from ..reader.fetch import ObjectInfo, StoreReader
 
@@ -92,7 +93,7 @@ class SourceTrail:
         log: FindingLog,
         *,
         trust: TrustFile | None,
-        carried: Mapping[str, int] | None,
+        carried: Carried,
         wanted_sizes: frozenset[int],
         mark: Marker,
         advance: Callable[[int], None],
@@ -104,7 +105,7 @@ class SourceTrail:
             store: The source.
             log: Where findings go.
             trust: Whom to believe; None to demand no more than the signatures of the key that the trail itself names.
-            carried: The offsets it carries on; see `TrailChecker`.
+            carried: What the trail before it had read; see `TrailChecker`.
             wanted_sizes: Tree sizes that other trails say they continue.
             mark: The marker of the whole run.
             advance: Called with the number of bytes read.
@@ -257,15 +258,13 @@ class Source:
         )
         return trail
 
-    def _carried(self, claim: Claim | None) -> Mapping[str, int] | None:
-        """Return the offsets at the point that a trail says it continues; None if they are not known."""
+    def _carried(self, claim: Claim | None) -> Carried:
+        """Return what had been read at the point that a trail says it continues."""
         if claim is None:
-            return {}
+            return NOTHING
         older = self._walked.get(claim.link.origin)
-        if older is None or older.stop is not None:
-            return None
-        met = older.checker.links.get(claim.link.size)
-        return met.offsets if met is not None else None
+        met = older.checker.links.get(claim.link.size) if older is not None and older.stop is None else None
+        return met.carried if met is not None else UNKNOWN
 
     def judge_links(self, family: Family) -> None:
         """Judge how the epochs of a family follow each other, if all of them were walked to their ends."""

@@ -7,7 +7,7 @@ what it can still know. This module must not look at bytes, keys or signatures.
 from __future__ import annotations
 
 from datetime import datetime
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 import msgspec
 
@@ -31,6 +31,24 @@ def moment(manifest: Manifest) -> datetime:
     return datetime.fromisoformat(manifest.sealed_at)
 
 
+class Carried(NamedTuple):
+    """What a trail carries on from the one it continues.
+
+    Attributes:
+        offsets: The byte after the last one accounted for, per file_id, as far as it is known.
+        complete: Whether a file that is not among them was never read before, so that its first range begins at 0.
+    """
+
+    offsets: Mapping[str, int]
+    complete: bool
+
+
+NOTHING: Final = Carried({}, complete=True)
+"""What a trail carries on that continues none."""
+UNKNOWN: Final = Carried({}, complete=False)
+"""What it carries on from one that cannot be read."""
+
+
 class Account:
     """Carries one trail's books from batch to batch.
 
@@ -38,21 +56,25 @@ class Account:
         offsets: The byte after the last one accounted for, per file_id.
     """
 
-    def __init__(self, carried: Mapping[str, int] | None) -> None:
+    def __init__(self, carried: Carried) -> None:
         """Open the books.
 
         Args:
-            carried: The offsets at the end of the epoch this one continues; empty if it continues none; None if they
-                are not known, in which case a file's first range may begin anywhere.
+            carried: What the epoch that this one continues had read.
         """
-        self.offsets: dict[str, int] = dict(carried or {})
-        self._starts_known = carried is not None
+        self.offsets: dict[str, int] = dict(carried.offsets)
+        self._starts_known = carried.complete
         self._rolled_back: set[str] = set()
         self._state_lost = False
         self._moved: set[str] = set()
         self._last: Manifest | None = None
         self._totals_known = True
         self._totals = dict.fromkeys((*_SUMMED, "bytes_lost"), 0)
+
+    @property
+    def carried(self) -> Carried:
+        """What a trail carries on that continues this one here."""
+        return Carried(dict(self.offsets), self._starts_known)
 
     def forget(self) -> None:
         """Stop relying on the last manifest, because what followed it cannot be read."""

@@ -17,13 +17,13 @@ from ..trail.manifest import Continues
 from ..trail.merkle import EMPTY_ROOT, Frontier, leaf_hash, verify_inclusion
 from ..trail.note import VerifierKey, open_note
 from ..trail.seal import parse_seal
-from .account import Account
+from .account import NOTHING, Account, Carried
 from .contents import EMPTY, Contents, check_contents, expected_data_key, is_data_key
 from .findings import Code, Finding
 from .trustfile import MAX_SEAL_BYTES
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
 
     from ..trail.checkpoint import Checkpoint
     from ..trail.layout import Origin
@@ -79,10 +79,10 @@ class Tally:
 
 @dataclass(frozen=True, slots=True)
 class Met:
-    """What the trail was at a size that another says it continues: the signed root, and the offsets per file_id."""
+    """What the trail was at a size that another says it continues: the signed root, and what that other carries on."""
 
     root: bytes
-    offsets: Mapping[str, int]
+    carried: Carried
 
 
 @dataclass(slots=True)
@@ -114,7 +114,7 @@ class TrailChecker:
         log: FindingLog,
         *,
         trusted: tuple[VerifierKey, ...],
-        carried: Mapping[str, int] | None,
+        carried: Carried,
         wanted_sizes: frozenset[int] = frozenset(),
         mark: Callable[[str], int],
         advance: Callable[[int], None],
@@ -126,7 +126,7 @@ class TrailChecker:
             store: Where its objects are read from.
             log: Where findings go.
             trusted: The keys that the trust file binds to the origin.
-            carried: The offsets it carries on; see `Account`.
+            carried: What the trail before it had read; see `Account`.
             wanted_sizes: Tree sizes that other trails say they continue.
             mark: A keyed hash of an object key, for `Tally.sealed_sum`.
             advance: Called with the number of bytes read.
@@ -134,7 +134,7 @@ class TrailChecker:
         self.origin = origin
         self.tally = Tally()
         self.account = Account(carried)
-        self.links: dict[int, Met] = {0: Met(EMPTY_ROOT, {})}
+        self.links: dict[int, Met] = {0: Met(EMPTY_ROOT, NOTHING)}
         self._store, self._log = store, log
         self._trusted, self._wanted = trusted, wanted_sizes
         self._mark, self._advance = mark, advance
@@ -224,7 +224,7 @@ class TrailChecker:
         self._count(manifest, checkpoint)
         self._place = _Place(manifest.batch + 1, recomputed or seal.frontier(), sha256(seal.raw).hexdigest())
         if checkpoint.size in self._wanted:
-            self.links[checkpoint.size] = Met(checkpoint.root, dict(self.account.offsets))
+            self.links[checkpoint.size] = Met(checkpoint.root, self.account.carried)
 
     def _report_gap(self, gap: GapRecord) -> None:
         begin = "an unknown start" if gap.from_offset is None else gap.from_offset

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from ..errors import TrailsealError
 from ..trail.layout import seal_key
 from ..trail.manifest import ManifestReason
-from .account import HEARTBEATS, moment
+from .account import HEARTBEATS, NOTHING, UNKNOWN, Carried, moment
 from .chain import Tally, TrailChecker
 from .findings import Code, Finding, FindingLog, Severity
 from .leftovers import Leftovers, Marker
@@ -300,12 +300,12 @@ class _Verification:
                 self._add(Code.HEAD_IN_FUTURE, f"the head is dated {shown_age(-age)} ahead of this clock", trail.origin)
 
 
-def _carried(checkers: Mapping[str, TrailChecker], claim: Claim | None) -> Mapping[str, int] | None:
-    """Return the offsets at the point that a trail says it continues; None if they are not known."""
+def _carried(checkers: Mapping[str, TrailChecker], claim: Claim | None) -> Carried:
+    """Return what had been read at the point that a trail says it continues."""
     if claim is None:
-        return {}
+        return NOTHING
     met = checkers[claim.link.origin].links.get(claim.link.size) if claim.link.origin in checkers else None
-    return met.offsets if met else None
+    return met.carried if met else UNKNOWN
 
 
 def _state(head: Manifest, *, continued: bool) -> str:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from ... import __version__
 from ...errors import ConfigError
-from .access import OTHER_REGION, CONNECT_SECONDS, REQUEST_SECONDS
+from .access import CONNECT_SECONDS, OTHER_REGION, REQUEST_SECONDS
 from .words import Answer, one_line
 
 if TYPE_CHECKING:
@@ -74,7 +74,8 @@ async def s3_client(access: Access, *, attempts: int = MAX_ATTEMPTS) -> AsyncIte
             )
             client = await made.__aenter__()
         except (BotoCoreError, ValueError) as error:
-            raise ConfigError(f"cannot open {access.address}: {one_line(str(error))}", hint="Look at the profile and the region.") from error
+            message = f"cannot open {access.address}: {one_line(str(error))}"
+            raise ConfigError(message, hint="Look at the profile and the region.") from error
         try:
             yield client
         finally:

@@ -28,7 +28,7 @@ from agent.trail.manifest import Continues, ContinuesWhy
 from agent.trail.note import SigningKey, sign_note
 from agent.trail.seal import parse_seal
 from agent.trail.ulid import new_ulid
-from tests.support.trail_factory import START, TrailFactory, sample_trail, write_store
+from tests.support.trail_factory import START, TrailFactory, sample_trail, two_epochs, write_store
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -341,3 +341,15 @@ def test_a_message_on_stderr_cannot_drive_the_terminal(tmp_path, monkeypatch):
     assert result.exit_code == 12
     assert "\x1b" not in result.output
     assert "\\x1b[2J" in result.output
+
+
+def test_a_damaged_trail_does_not_make_the_one_that_continues_it_look_incomplete() -> None:
+    first, second = two_epochs()
+    objects = objects_of(first, second)
+    broken = seal_key(first.origin, 1)
+    objects[broken] = objects[broken].replace(b'"events":4', b'"events":5', 1)
+    log = check(objects, first, second).log
+    blamed = {finding.code for finding in log.kept if finding.origin == str(second.origin)}
+    # What the older trail had read up to its damage is not known, so nothing can be missing before the later one.
+    assert blamed <= {Code.LINK_WRONG, Code.AWAY}, [finding.message for finding in log.kept]
+    assert log.worst is Severity.TAMPERED

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from agent.reader.account import Account
+from agent.reader.account import Account, Carried
 from agent.reader.contents import GapRecord
 from agent.reader.findings import Code
 from agent.trail.manifest import (
@@ -48,10 +48,10 @@ def manifest(begin: int, end: int) -> Manifest:
 def test_after_a_lost_state_a_files_first_range_may_begin_anywhere_and_the_next_may_not(begin: int, code: Code) -> None:
     found: list[Code] = []
     report = lambda code, _: found.append(code)  # noqa: E731 -- a callback of one line
-    Account({"f": 100}).check(manifest(begin, 200), (), report)
+    Account(Carried({"f": 100}, complete=True)).check(manifest(begin, 200), (), report)
     assert found == [code]
     found.clear()
-    account = Account({"f": 100})
+    account = Account(Carried({"f": 100}, complete=True))
     account.check(manifest(begin, 200), (LOSS,), report)
     assert found == []
     account.check(manifest(150, 300), (), report)
