@@ -108,7 +108,8 @@ def parse_endpoint(text: str) -> str:
     """
     url = urlsplit(text)
     if url.scheme not in ("http", "https") or not url.hostname or url.query or url.fragment or url.username:
-        raise ValueError(f"{text!r} is not the URL of a server")
+        # The text is not repeated: it may hold a password.
+        raise ValueError("an endpoint is the URL of a server: http[s]://HOST[:PORT], without a user, query or fragment")
     return text.rstrip("/")
 
 

@@ -183,7 +183,7 @@ class TestEnds:
             ("s3://", Terms(), "not the name of a bucket"),
             ("ftp://there", Terms(), "is no bucket"),
             ("s3://audit", Terms(reach=Reach("http://s3.example")), "without TLS"),
-            ("s3://audit", Terms(reach=Reach("s3.example")), "not the URL of a server"),
+            ("s3://audit", Terms(reach=Reach("s3.example")), "the URL of a server"),
             ("s3://audit", Terms(allow_unlocked=True, retention=Retention(days=1)), "choose one"),
             ("gs://audit", Terms(reach=Reach(region="eu")), "belongs to an s3:// bucket"),
         ],
