@@ -6,9 +6,11 @@ nothing here decides anything about trails, events or stores.
 
 from __future__ import annotations
 
+import contextlib
 import importlib
+import os
 import sys
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NoReturn
 
 import click
 
@@ -98,3 +100,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stderr.close()
         return 1
     return result if isinstance(result, int) else 0
+
+
+def entry() -> NoReturn:
+    """Run the command line as a program, and end with its exit code."""
+    try:
+        code = main()
+    except SystemExit as end:
+        code = end.code if isinstance(end.code, int) else int(end.code is not None)
+    with contextlib.suppress(OSError, ValueError):
+        sys.stdout.flush()
+        sys.stderr.flush()
+    if "obstore" in sys.modules:
+        # Its threads may still be ending requests, and an interpreter that goes away under them aborts: the verdict of a
+        # verification must not depend on that.
+        os._exit(code)
+    sys.exit(code)

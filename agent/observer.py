@@ -149,6 +149,10 @@ class Observer:
             self._log.info("store takes objects again", store=store)
         self._set_store(store, why)
 
+    def rested(self, store: str) -> None:
+        """Note that nothing is tried any more, so that an earlier trouble says nothing."""
+        self._troubles.pop(store, None)
+
     def _set_store(self, store: str, why: str | None) -> None:
         """State a store's condition: without a required one the agent is not ready, without an optional one it is."""
         severity = Severity.CRITICAL if store in self._required else Severity.WARNING
@@ -165,7 +169,8 @@ class Observer:
 
     def receipted(self, store: str, queued: QueuedBatch) -> None:
         """Count a durable receipt."""
-        self._set_store(store, None)
+        if store not in self._troubles:
+            self._set_store(store, None)
         self._metrics.store_receipts_total.labels(store).inc()
         self._metrics.store_last_receipt_timestamp_seconds.labels(store).set(self._clock.now().timestamp())
         self._log.debug("receipt", store=store, batch=queued.batch.number)
@@ -195,9 +200,6 @@ class Observer:
 
     def ships_to(self, settings: Settings) -> None:
         """Note the stores that count from now on."""
-        for store in settings.stores:
-            if store.required and not self._health.knows(f"store {store.id}"):
-                self._health.set(f"store {store.id}", ok=False, detail="starting")
         required = {store.id for store in settings.stores if store.required}
         stores = {store.id for store in settings.stores}
         for gone in (self._required | self._standings.keys() | self._troubles.keys()) - stores:
@@ -205,9 +207,12 @@ class Observer:
             self._standings.pop(gone, None)
             self._health.forget(f"store {gone}")
             self._health.forget(f"guarantees of store {gone}")
-        for optional in self._required & stores - required:
-            self._health.forget(f"store {optional}")
+        for changed in (self._required ^ required) & stores:
+            self._health.forget(f"store {changed}")
         self._required = required
+        for store in settings.stores:
+            if store.required and not self._health.knows(f"store {store.id}"):
+                self._health.set(f"store {store.id}", ok=False, detail="starting")
 
     def source_ended(self, source: str) -> None:
         """Forget what could not be read of a source that does not run any more."""

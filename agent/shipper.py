@@ -4,7 +4,8 @@ Invariants:
     - Per store, seals are created strictly in batch order, each after its data object; the seal is the commit point. The data
       objects of a few later batches may be on their way meanwhile, where that is quicker (`Store.parallel`).
     - What is sent is what was made durable at the cut: a retry sends the same bytes under the same keys, for ever (placing.py).
-    - Other bytes under one of our keys mean a fork, and then nothing more is written under that trail's name.
+    - Other bytes under one of our keys mean a fork, and then nothing more is written under that trail's name: seals that are on
+      their way to other stores arrive, and have their receipts, before what nobody confirmed is given another name.
     - A receipt is recorded only after the store's `create` returned (or the comparison held) for both objects.
     - An optional store that missed batches gets them before anything newer (healing.py).
 
@@ -17,6 +18,7 @@ import asyncio
 import contextlib
 import time
 from collections import deque
+from functools import partial
 from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
 import structlog
@@ -99,10 +101,11 @@ class Shipper:
         self._optional_ids = tuple(s.id for s in optional)
         self._clock = clock
         self._events = events
-        self._abandoned = abandoned
+        self._given_up = abandoned
+        self._giving_up: set[str] = set()
         self._on_fork = on_fork
         self._confirmations: dict[int, set[str]] = {}
-        self._placers = {store.id: Placer(store, spool, events, abandoned) for store in (*required, *optional)}
+        self._placers = {store.id: Placer(store, spool, events, self._abandoned) for store in (*required, *optional)}
         self._shipped: dict[str, tuple[str, int]] = {}
         self._recording: set[str] = set()
 
@@ -110,14 +113,15 @@ class Shipper:
         """Ship for ever, one task per store."""
         await self._spool.settle((*self._required_ids, *self._optional_ids))
         async with asyncio.TaskGroup() as group:
-            for store in self._required:
-                group.create_task(self._run_store(self._placers[store.id], None), name=f"ship-{store.id}")
-            for store in self._optional:
-                placer = self._placers[store.id]
-                healer = Healer(placer, self._required, self._spool, self._moment, self._abandoned)
-                group.create_task(self._run_store(placer, healer), name=f"ship-{store.id}")
+            for placer in self._placers.values():
+                others = [store for store in self._required if store is not placer.store]
+                healer = Healer(placer, others, self._spool, self._moment, self._abandoned, fresh=placer.store in self._optional)
+                group.create_task(self._run_store(placer, healer), name=f"ship-{placer.store.id}")
             if self._optional:
                 group.create_task(self._let_go(), name="ship-release")
+
+    def _abandoned(self, origin: str) -> bool:
+        return origin in self._giving_up or self._given_up(origin)
 
     def _moment(self) -> str:
         return rfc3339(self._clock.now())
@@ -149,34 +153,40 @@ class Shipper:
                 return True
         return False
 
-    async def _run_store(self, placer: Placer, healer: Healer | None) -> None:
+    async def _run_store(self, placer: Placer, healer: Healer) -> None:
         window = _Window(placer.store.parallel)
         last = await self._spool.last_receipted(placer.store.id)
         try:
             while True:
                 queued = await self._fill(window, last, placer)
                 try:
-                    if healer is not None:
-                        await healer.fill_before(queued)
-                    shipped = await window.first_data() and await self._place(placer, queued, queued.batch.seal_key, queued.batch.seal)
+                    await healer.fill_before(queued)
+                    if await window.first_data():
+                        seal = queued.batch
+                        await self._place(placer, queued, seal.seal_key, seal.seal, partial(self._record, placer, queued, healer))
                 except ForkFoundError as fork:
                     self._events.attempted(placer.store.id, Outcome.CONFLICT)
                     await window.clear()
-                    await self._on_fork(fork)
+                    await self._fork(fork)
                     continue
                 last = queued.id
                 window.drop_first()
-                if shipped:
-                    await self._record(placer.store.id, queued, healer)
         finally:
             await window.clear()
 
-    async def _record(self, store: str, queued: QueuedBatch, healer: Healer | None) -> None:
-        at = self._moment()
+    async def _fork(self, fork: ForkFoundError) -> None:
+        """Let every store come to a point where nothing of the trail is on its way to it, then have the trail given up."""
+        self._giving_up.add(fork.queued.batch.origin)
+        async with contextlib.AsyncExitStack() as gates:
+            for store in sorted(self._placers):
+                await gates.enter_async_context(self._placers[store].gate)
+            await self._on_fork(fork)
+
+    async def _record(self, placer: Placer, queued: QueuedBatch, healer: Healer) -> None:
+        store, at = placer.store.id, self._moment()
         self._recording.add(store)
         await self._spool.receipt(queued, store, at, self._required_ids, self._optional_ids)
-        if healer is not None:
-            await healer.arrived(queued, at)
+        await healer.arrived(queued, at)
         self._recording.discard(store)
         self._shipped[store] = (queued.batch.origin, queued.batch.number)
         self._events.receipted(store, queued)
@@ -216,8 +226,13 @@ class Shipper:
         batch = queued.batch
         return batch.data is None or batch.data_key is None or await self._place(placer, queued, batch.data_key, batch.data)
 
-    async def _place(self, placer: Placer, queued: QueuedBatch, key: str, data: bytes) -> bool:
-        return await placer.place(queued.batch.origin, key, data, lambda theirs: ForkFoundError(placer.store.id, queued, key, data, theirs))
+    async def _place(
+        self, placer: Placer, queued: QueuedBatch, key: str, data: bytes, then: Callable[[], Awaitable[None]] | None = None
+    ) -> bool:
+        def conflict(theirs: bytes) -> ForkFoundError:
+            return ForkFoundError(placer.store.id, queued, key, data, theirs)
+
+        return await placer.place(queued.batch.origin, key, data, conflict, then)
 
     async def _let_go(self) -> None:
         """Let batches go that only optional stores lack, once they fill half of the spool; healing copies them later."""

@@ -107,10 +107,16 @@ def parse_endpoint(text: str) -> str:
         ValueError: It is not ``http[s]://host[:port][/path]``.
     """
     url = urlsplit(text)
-    if url.scheme not in ("http", "https") or not url.hostname or url.query or url.fragment or url.username:
+    try:
+        well_formed = url.scheme in ("http", "https") and bool(url.hostname) and url.port != 0
+    except ValueError:
+        well_formed = False
+    if not well_formed or "@" in url.netloc or url.query or url.fragment:
         # The text is not repeated: it may hold a password.
         raise ValueError("an endpoint is the URL of a server: http[s]://HOST[:PORT], without a user, query or fragment")
-    return text.rstrip("/")
+    host = f"[{url.hostname}]" if ":" in str(url.hostname) else url.hostname
+    port = "" if url.port in (None, {"http": 80, "https": 443}[url.scheme]) else f":{url.port}"
+    return f"{url.scheme}://{host}{port}{url.path.rstrip('/')}"
 
 
 def is_plain_http(endpoint: str) -> bool:
@@ -173,9 +179,15 @@ class Store(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
         if (self.directory is None) == (self.bucket is None):
             raise ValueError(f"a store has exactly one of directory and bucket, and this one has {'both' if self.bucket else 'neither'}")
         fields = {field.name: field for field in msgspec.structs.fields(Store)}
-        for name in _OF_BUCKETS if self.bucket is None else () if self.bucket.provider == "s3" else _OF_S3:
+        for name in _OF_BUCKETS if self.bucket is None else _FOREIGN[self.bucket.provider]:
             if getattr(self, name) != fields[name].default:
-                raise ValueError(f"{name} belongs to {'a bucket' if self.bucket is None else 'an s3:// bucket'}")
+                where = "a bucket" if self.bucket is None else "an s3:// bucket" if name in _OF_S3 else "an s3:// or az:// bucket"
+                raise ValueError(f"{name} belongs to {where}")
+        if self.bucket is not None and self.bucket.provider != "s3" and self.retention is None and not self.allow_unlocked:
+            raise ValueError(
+                f"the lock of {self.bucket} belongs to the bucket as a whole, and cannot be seen with an agent's rights: "
+                "state it with retention, or do without with allow_unlocked"
+            )
         if self.retention is not None and self.retention.by == "object" and self.bucket is not None and self.bucket.provider != "s3":
             raise ValueError("retention by object needs an s3:// bucket; let the bucket's own policy give it (by: bucket)")
         if self.retention is not None and self.allow_unlocked:
@@ -192,4 +204,6 @@ class Store(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
 
 _OF_S3: Final = ("region", "profile")
+_NOT_OF_GOOGLE: Final = ("endpoint", *_OF_S3)
+_FOREIGN: Final[dict[Provider, tuple[str, ...]]] = {"s3": (), "gs": _NOT_OF_GOOGLE, "az": _OF_S3}
 _OF_BUCKETS: Final = ("endpoint", *_OF_S3, "ca_file", "allow_http", "retention", "allow_unlocked")

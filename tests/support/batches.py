@@ -76,6 +76,10 @@ class Noted:
         """Note an attempt."""
         self.outcomes.append((store, outcome))
 
+    def rested(self, store: str) -> None:
+        """Note that nothing is tried any more."""
+        self.troubles.append((store, None))
+
     def examined(self, store: str, standing: Standing) -> None:
         """Note what a store guarantees."""
         self.standings.append(standing)

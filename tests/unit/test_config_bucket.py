@@ -67,6 +67,11 @@ BUCKET = 'id: main, bucket: "s3://audit"'
         (f"{BUCKET}, directory: /srv", "stores[0]: a store has exactly one of directory and bucket, and this one has both"),
         ("id: main, directory: /srv, region: x", "stores[0]: region belongs to a bucket"),
         ("id: main, directory: /srv, allow_unlocked: true", "stores[0]: allow_unlocked belongs to a bucket"),
+        ('id: main, bucket: "gs://audit"', "stores[0]: the lock of gs://audit belongs to the bucket as a whole"),
+        ('id: main, bucket: "az://acc/audit", required: false', "stores[0]: the lock of az://acc/audit belongs to the bucket"),
+        ('id: main, bucket: "gs://audit", endpoint: "https://x.example"', "stores[0]: endpoint belongs to an s3:// or az:// bucket"),
+        (f'{BUCKET}, endpoint: "https://:secret@host"', "stores[0].endpoint: an endpoint is the URL of a server"),
+        (f'{BUCKET}, endpoint: "https://host:99999"', "stores[0].endpoint: an endpoint is the URL of a server"),
         ('id: main, bucket: "gs://audit", profile: x', "stores[0]: profile belongs to an s3:// bucket"),
         ('id: main, bucket: "gs://audit", retention: {days: 1, by: object}', "stores[0]: retention by object needs an s3:// bucket"),
         (
@@ -97,6 +102,12 @@ def test_stores_may_not_lie_within_each_other(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"t.yaml:7: stores\[2\].bucket: s3://audit/y/z lies in one tree with the store two"):
         loaded(tmp_path, one, two, three)
     assert len(loaded(tmp_path, two, f'{three}, endpoint: "https://s3.example.com"')) == 2
+    with pytest.raises(ConfigError, match="lies in one tree"):
+        loaded(
+            tmp_path,
+            f'{one}, endpoint: "https://S3.example.com:443/"',
+            f'{one.replace("one", "two", 1)}, endpoint: "https://s3.example.com"',
+        )
 
 
 def test_plain_http_needs_this_machine_or_a_word(tmp_path: Path) -> None:

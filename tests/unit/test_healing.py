@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from typing import TYPE_CHECKING
 
 import pytest
 
+from agent.errors import DamagedStateError, FormatError, TransientError
+from agent.healing import _may_pass
 from agent.stores import MemoryStore
 from agent.trail.layout import Origin, seal_key
 from agent.trail.manifest import ContinuesWhy
@@ -173,6 +176,112 @@ async def test_a_batch_that_is_not_what_its_seal_says_is_not_copied(tmp_path: Pa
         assert broken.manifest.data.key not in spare.objects
         main.objects[broken.manifest.data.key] = kept
         await until_same(spare, main)
+
+
+class Unmounted(FlakyStore):
+    """Say of everything that it is not there, as a directory does whose disk is not mounted."""
+
+    gone = False
+    reads = 0
+
+    async def read(self, key: str) -> bytes | None:
+        """Read, or find nothing."""
+        self.reads += self.gone
+        return None if self.gone else await super().read(key)
+
+
+async def test_a_required_store_that_is_not_the_one_it_was_is_not_believed_that_an_epoch_is_gone(tmp_path: Path) -> None:
+    main, spare = Unmounted("main"), FlakyStore("spare")
+    async with rig(tmp_path / "s", [main], [spare], max_bytes=SMALL) as r:
+        offset = await spool(r, append_of(0, 1))
+        await until_shipped(r)
+        await until_same(spare, main)
+        spare.down = True
+        for turn in range(2):
+            forked = r.sealer.head.origin
+            intruder = seal_key(Origin.parse(forked), r.sealer.head.batch + 1)
+            main.objects[intruder] = b"somebody else's seal"
+            offset = await spool(r, append_of(9000 + turn * 2, 2, offset=offset))
+            async with asyncio.timeout(20):
+                while r.sealer.head.origin == forked:
+                    await asyncio.sleep(0.01)
+            await until_shipped(r)
+            del main.objects[intruder]
+            offset = await fill(r, 50, offset=offset, first=turn * 50 + 1)
+            await until_shipped(r)
+    main.gone, spare.down = True, False
+    async with rig(tmp_path / "s", [main], [spare]) as r:
+        async with asyncio.timeout(10):
+            while main.reads < 20:
+                await asyncio.sleep(0.02)
+        assert any("it lacks batches" in str(why) for store, why in r.noted.troubles if store == "spare")
+        main.gone = False
+        await r.end()
+        async with asyncio.timeout(20):
+            while seal_counts(spare) != seal_counts(main):
+                await asyncio.sleep(0.05)
+    assert len(seal_counts(main)) == 3
+
+
+def seal_counts(store: MemoryStore) -> dict[str, int]:
+    """Return how many seals of each trail a store has, whatever is missing."""
+    return Counter(key.rpartition("/")[0] for key in store.objects if key.endswith(".seal"))
+
+
+async def test_a_store_that_was_optional_and_is_required_now_gets_what_it_missed(tmp_path: Path) -> None:
+    main, spare = FlakyStore("main"), FlakyStore("spare")
+    async with rig(tmp_path / "s", [main], [spare], max_bytes=SMALL) as r:
+        offset = await spool(r, append_of(0, 1))
+        await until_shipped(r)
+        await until_same(spare, main)
+        spare.down = True
+        await fill(r, 60, offset=offset, first=1)
+        await r.end()
+    spare.down = False
+    async with rig(tmp_path / "s", [main, spare], max_bytes=SMALL) as r:
+        await r.end()
+    assert spare.objects == main.objects
+
+
+async def test_a_seal_that_its_successor_does_not_name_is_not_copied_nor_anything_after_it(tmp_path: Path) -> None:
+    main, spare = MemoryStore("main"), FlakyStore("spare")
+    spare.down = True
+    async with rig(tmp_path / "s", [main], [spare], max_bytes=SMALL) as r:
+        await fill(r, 60)
+        await r.end()
+        ((origin, _),) = seals(main).items()
+        key = seal_key(Origin.parse(origin), 5)
+        kept = main.objects[key]
+        digit = kept.index(b'"monotonic_ns":') + len(b'"monotonic_ns":')
+        main.objects[key] = kept[:digit] + b"9" + kept[digit + 1 :]
+        spare.down = False
+        async with asyncio.timeout(20):
+            while not any("the next seal names" in str(why) for _, why in r.noted.troubles):
+                await asyncio.sleep(0.02)
+        assert key not in spare.objects
+        assert seal_key(Origin.parse(origin), 4) in spare.objects
+        main.objects[key] = kept
+        await until_same(spare, main)
+
+
+async def test_a_beginning_that_is_gone_everywhere_does_not_keep_a_new_store_empty(tmp_path: Path) -> None:
+    main, new = MemoryStore("main"), FlakyStore("new")
+    async with rig(tmp_path / "s", [main]) as r:
+        await spool(r, append_of(0, 3))
+        await r.end()
+        del main.objects[seal_key(Origin.parse(r.sealer.head.origin), 0)]
+    async with rig(tmp_path / "s", [main], [new]) as r:
+        await spool(r, append_of(3, 3, offset=10_000))
+        await r.end()
+        async with asyncio.timeout(20):
+            while seal_key(Origin.parse(r.sealer.head.origin), r.sealer.head.batch) not in new.objects:
+                await asyncio.sleep(0.02)
+
+
+async def test_a_damaged_state_is_not_taken_for_something_that_passes() -> None:
+    assert not _may_pass(DamagedStateError("rotten"))
+    assert _may_pass(FormatError("another store's seal"))
+    assert _may_pass(TransientError("503"))
 
 
 async def test_an_optional_store_gets_a_new_trail_while_no_required_store_answers(tmp_path: Path) -> None:

@@ -19,6 +19,8 @@ from tests.support.writing_side import event_ids, rig, seals
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from agent.vitals.standing import Standing
+
 
 async def test_every_record_is_sealed_once_in_order_and_the_spool_is_empty_afterwards(tmp_path: Path) -> None:
     store = MemoryStore()
@@ -380,3 +382,86 @@ async def test_two_required_stores_of_which_one_comes_and_goes_end_up_the_same(t
     assert steady.objects == flapping.objects
     ((_, trail),) = seals(steady).items()
     assert event_ids(steady, trail) == [f"e-{n:06d}" for n in range(600)]
+
+
+class SlowlyExamined(MemoryStore):
+    """Take as long to be examined as a test wants."""
+
+    def __init__(self, store_id: str) -> None:
+        """Begin quick."""
+        super().__init__(store_id)
+        self.may = asyncio.Event()
+        self.may.set()
+        self.waits = False
+
+    async def examine(self) -> Standing:
+        """Wait until it may."""
+        self.waits = not self.may.is_set()
+        await self.may.wait()
+        self.waits = False
+        return await super().examine()
+
+
+async def test_nothing_is_sealed_under_a_name_that_was_given_up_while_another_store_was_being_examined(tmp_path: Path) -> None:
+    one, two = FlakyStore("one"), SlowlyExamined("two")
+    async with rig(tmp_path / "s", [one, two]) as r:
+        append = append_of(0, 2)
+        await (await r.spool.submit(append))
+        await r.spool.flush()
+        async with asyncio.timeout(20):
+            while len(r.noted.confirmations) < 2:
+                await asyncio.sleep(0.01)
+        origin = r.sealer.head.origin
+        one.objects[seal_key(Origin.parse(origin), r.sealer.head.batch + 1)] = b"somebody else's seal"
+        # `two` is looked at anew before its next seal, and that takes until `one` has found the fork.
+        r.shipper._placers["two"]._recognised_until = 0.0
+        two.may.clear()
+        one.down = True
+        await (await r.spool.submit(append_of(2, 2, offset=append.progress[0].to_offset or 0)))
+        async with asyncio.timeout(20):
+            while not two.waits:
+                await asyncio.sleep(0.01)
+            one.down = False
+            while r.sealer.head.origin == origin:
+                await asyncio.sleep(0.01)
+        two.may.set()
+        await r.end()
+    found = [event_id for trail in seals(two).values() for event_id in event_ids(two, trail)]
+    assert sorted(found) == [f"e-{number:06d}" for number in range(4)]
+
+
+async def test_a_seal_on_its_way_arrives_and_has_its_receipt_before_its_trail_is_given_up(tmp_path: Path) -> None:
+    one, two = FlakyStore("one"), MemoryStore("two")
+    on_its_way, may_arrive = asyncio.Event(), asyncio.Event()
+    create = two.create
+
+    async def slowly(key: str, data: bytes) -> bool:
+        if key.endswith("2.seal"):
+            on_its_way.set()
+            await may_arrive.wait()
+        return await create(key, data)
+
+    two.create = slowly  # type: ignore[method-assign]
+    async with rig(tmp_path / "s", [one, two]) as r:
+        append = append_of(0, 2)
+        await (await r.spool.submit(append))
+        async with asyncio.timeout(20):
+            while len(r.noted.confirmations) < 2:
+                await asyncio.sleep(0.01)
+        origin = r.sealer.head.origin
+        one.objects[seal_key(Origin.parse(origin), 2)] = b"somebody else's seal"
+        one.down = True
+        await (await r.spool.submit(append_of(2, 2, offset=append.progress[0].to_offset or 0)))
+        async with asyncio.timeout(20):
+            await on_its_way.wait()
+        one.down = False
+        await asyncio.sleep(0.3)
+        assert r.sealer.head.origin == origin
+        may_arrive.set()
+        async with asyncio.timeout(20):
+            while r.sealer.head.origin == origin:
+                await asyncio.sleep(0.01)
+        await r.end()
+    # What `two` has confirmed is not given another name.
+    found = [event_id for trail in seals(two).values() for event_id in event_ids(two, trail)]
+    assert sorted(found) == [f"e-{number:06d}" for number in range(4)]

@@ -21,7 +21,7 @@ import msgspec
 from ... import __version__
 from ...config import BucketAddress, is_plain_http, parse_endpoint
 from ...errors import ConfigError
-from .profile import find_profile
+from .profile import find_profile, profile_files
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -31,8 +31,8 @@ if TYPE_CHECKING:
     from ...config import Store as StoreSettings
 
 CONNECT_SECONDS: Final = 5.0
-REQUEST_SECONDS: Final = 25.0
-"""How long one request may take, its answer included; a try of the shipper may need two."""
+REQUEST_SECONDS: Final = 45.0
+"""How long one request may take, its body and the answer included: 4 MiB at 93 kB/s. A try of the shipper may need two."""
 _ENDPOINT_VARIABLES: Final = {
     "s3": ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT"),
     "az": ("AZURE_STORAGE_ENDPOINT", "AZURE_ENDPOINT"),
@@ -127,6 +127,22 @@ def open_bucket(access: Access, headers: Mapping[str, str] | None = None) -> S3S
     except (BaseError, ValueError, OSError) as error:
         message = f"cannot open {address}: {str(error).partition(chr(10))[0]}"
         raise ConfigError(message, hint="Look at the credentials' environment variables and files.") from error
+
+
+def file_states(access: Access) -> tuple[object, ...]:
+    """Return what changes when a file that a bucket is opened with is replaced: AWS's credentials and configuration, certificates."""
+    paths = [access.ca_file] if access.ca_file is not None else []
+    if access.address.provider == "s3":
+        paths += map(str, profile_files(os.environ))
+    states: list[object] = []
+    for path in paths:
+        try:
+            status = os.stat(path)  # noqa: PTH116  one look at a small file
+        except OSError:
+            states.append(None)
+        else:
+            states.append((status.st_ino, status.st_mtime_ns, status.st_size))
+    return tuple(states)
 
 
 def _common(access: Access, headers: Mapping[str, str]) -> dict[str, Any]:

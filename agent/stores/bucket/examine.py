@@ -1,8 +1,9 @@
 """What a bucket guarantees, found out with an object of its own: a probe.
 
-A probe is a few bytes under ``probes/<namespace>/<service>/<instance>/<day>``, at most one a day and instance. Creating it twice shows
-whether the server keeps create-if-absent on this bucket (Ceph RGW 16 does not on versioned ones); looking at it shows under which lock
-new objects really lie, whatever the bucket's settings claim, and what time the store has.
+A probe is a few bytes under ``probes/<namespace>/<service>/<instance>/<moment>``, a new one every ten minutes if it is asked for that
+often: after each start, after failures, and once an hour. Creating it twice shows whether the server keeps create-if-absent on this bucket
+(Ceph RGW 16 does not on versioned ones); looking at it shows under which lock new objects really lie, whatever the bucket's settings
+claim, and what time the store has. An older one would show an older lock.
 
 Invariants: a bucket that shows no lock is refused unless that was allowed; a lock that is weaker than the policy is shipped to and
 warned of, because holding events back protects them less than a weaker lock does.
@@ -68,17 +69,19 @@ def judge(facts: Facts, settings: StoreSettings, *, exclusive: bool, now: dateti
         RefusedError: The bucket shows no lock, and that was not allowed.
         TransientError: The probe that was just written is not shown.
     """
-    if facts.status >= 300:
-        message = f"the probe in {settings.place} was written but cannot be looked at: HTTP {facts.status}"
-        raise (RefusedError if facts.status == 403 else TransientError)(message)
-    warnings = [] if exclusive else [WEAK_CREATE]
     # The header has whole seconds, cut off, so half a one is missing on average.
     offset = None if facts.date is None else (facts.date - now).total_seconds() + 0.5
+    apart = []
     if offset is not None and abs(offset) > CLOCK_SECONDS:
-        warnings.append(f"this machine's clock and the store's are {abs(offset):.0f} s apart")
+        apart.append(f"this machine's clock and the store's are {abs(offset):.0f} s apart")
+    if facts.status >= 300:
+        message = "; ".join((f"the probe in {settings.place} was written but cannot be looked at: HTTP {facts.status}", *apart))
+        raise (RefusedError if facts.status == 403 else TransientError)(message)
+    warnings = [*([] if exclusive else [WEAK_CREATE]), *apart]
+    locked = facts.lock_mode is not None and facts.lock_seconds is not None and facts.lock_seconds > 0
     if settings.bucket is not None and settings.bucket.provider == "s3" and facts.version is None and not settings.allow_unlocked:
         raise _no_lock(settings, "is not versioned, so it has no lock")
-    if facts.lock_mode is None:
+    if not locked:
         if settings.bucket is not None and settings.bucket.provider != "s3" and settings.retention is not None:
             # Their locks belong to the bucket as a whole, and are shown to nobody who may only write.
             warnings.append(f"the lock of {settings.place} cannot be seen with the agent's rights; nothing attests the policy")
@@ -86,11 +89,12 @@ def judge(facts: Facts, settings: StoreSettings, *, exclusive: bool, now: dateti
             raise _no_lock(settings, "shows no lock on a new object")
         else:
             warnings.append("no lock: whoever owns the bucket can delete and replace what is stored (allow_unlocked)")
-    warnings += weaker_lock(facts.lock_mode, facts.lock_seconds, settings.retention)
+    else:
+        warnings += weaker_lock(facts.lock_mode, facts.lock_seconds, settings.retention)
     return Standing(
         exclusive=exclusive,
-        lock_mode=facts.lock_mode,
-        lock_seconds=facts.lock_seconds,
+        lock_mode=facts.lock_mode if locked else None,
+        lock_seconds=facts.lock_seconds if locked else None,
         clock_offset_seconds=offset,
         warnings=tuple(warnings),
     )

@@ -6,6 +6,7 @@ read. On Amazon S3 the lock is shown to whoever may ``s3:GetObjectRetention`` on
 
 from __future__ import annotations
 
+import os
 import re
 import ssl
 from datetime import UTC, datetime, timedelta
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING, Final, Literal
 import msgspec
 
 from ...errors import TransientError
+from .proxies import proxy_for
 from .words import translate
 
 if TYPE_CHECKING:
@@ -24,7 +26,8 @@ if TYPE_CHECKING:
 
     from ...config.bucket import Provider
 
-SIGNED_SECONDS: Final = 300
+SIGNED_SECONDS: Final = 3600
+"""How long a signed URL is good, by the store's clock, which may be off from ours by a quarter of an hour."""
 LOOK_SECONDS: Final = 15.0
 _MODE: Final = ("x-amz-object-lock-mode", "x-ms-immutability-policy-mode", "x-goog-object-lock-mode")
 _UNTIL: Final = ("x-amz-object-lock-retain-until-date", "x-ms-immutability-policy-until-date", "x-goog-object-lock-retain-until-date")
@@ -92,9 +95,9 @@ def read_time(text: str | None) -> datetime | None:
     try:
         # Ceph writes nanoseconds, which Python does not read.
         moment = datetime.fromisoformat(_FRACTION.sub("", text)) if text[0].isdigit() else parsedate_to_datetime(text)
-    except ValueError:
+        return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+    except (ValueError, OverflowError):
         return None
-    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
 
 
 async def look(store: S3Store | GCSStore | AzureStore, provider: Provider, key: str, ca_file: str | None) -> Facts:
@@ -135,8 +138,8 @@ async def look(store: S3Store | GCSStore | AzureStore, provider: Provider, key: 
                 context.load_verify_locations(cafile=ca_file)
         timeout = aiohttp.ClientTimeout(total=LOOK_SECONDS)
         async with (
-            aiohttp.ClientSession(timeout=timeout, connector=aiohttp.TCPConnector(ssl=context), trust_env=True) as session,
-            session.head(URL(url, encoded=True)) as answer,
+            aiohttp.ClientSession(timeout=timeout, connector=aiohttp.TCPConnector(ssl=context)) as session,
+            session.head(URL(url, encoded=True), proxy=proxy_for(url, os.environ)) as answer,
         ):
             return read_facts(answer.status, {name.lower(): value for name, value in answer.headers.items()})
     except (aiohttp.ClientError, OSError, TimeoutError) as error:

@@ -61,8 +61,7 @@ def find_profile(name: str | None, environ: Mapping[str, str]) -> Profile | None
     if name is None and environ.get("AWS_ACCESS_KEY_ID"):
         # As in Amazon's own tools, keys in the environment go before AWS_PROFILE; only a profile of the configuration goes before them.
         return None
-    home = Path(environ.get("HOME") or "/")
-    paths = [Path(environ.get(_CREDENTIALS_FILE) or home / ".aws/credentials"), Path(environ.get(_CONFIG_FILE) or home / ".aws/config")]
+    paths = profile_files(environ)
     chosen = wanted or "default"
     found = _section(paths[0], chosen), _section(paths[1], chosen if chosen == "default" else f"profile {chosen}")
     merged = {**found[1], **found[0]}
@@ -77,6 +76,13 @@ def find_profile(name: str | None, environ: Mapping[str, str]) -> Profile | None
         raise ConfigError(f"the AWS profile {chosen} has to be worked out ({kind}), which the agent does not do", hint=hint)
     message = f"there is no AWS profile {chosen} with an access key"
     raise ConfigError(message, hint=f"Looked in {paths[0]} and {paths[1]}, as {_CREDENTIALS_FILE}, {_CONFIG_FILE} and HOME say.")
+
+
+def profile_files(environ: Mapping[str, str]) -> tuple[Path, Path]:
+    """Return where AWS's credentials and its configuration are looked for."""
+    home = Path(environ.get("HOME") or "/")
+    credentials, config = environ.get(_CREDENTIALS_FILE), environ.get(_CONFIG_FILE)
+    return Path(credentials) if credentials else home / ".aws/credentials", Path(config) if config else home / ".aws/config"
 
 
 def _section(path: Path, name: str) -> dict[str, str]:

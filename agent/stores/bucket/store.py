@@ -15,14 +15,15 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any, Final
 
-from ...errors import RefusedError, TransientError
+from ...errors import ConfigError, RefusedError, TransientError
 from ...trail.layout import probe_key
-from .access import Access, open_bucket
-from .examine import find_exclusive, judge, lock_headers, weaker_lock
+from .access import Access, file_states, open_bucket
+from .examine import find_exclusive, judge, lock_headers
 from .look import look
 from .words import NO_KEY, read_answer, translate
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from datetime import datetime
 
     from ...config import Store as StoreSettings
@@ -31,8 +32,10 @@ if TYPE_CHECKING:
 
 PARALLEL: Final = 4
 MAX_READ_BYTES: Final = 16 << 20
-EXAMINED_SECONDS: Final = 6 * 3600.0
+EXAMINED_SECONDS: Final = 3590.0
 """How long a store's standing is believed."""
+AGAIN_SECONDS: Final = 60.0
+"""How long an older standing serves when a newer one cannot be had just now."""
 
 
 class BucketStore:
@@ -53,11 +56,12 @@ class BucketStore:
         self._who = who
         self._clock = clock
         self._access = Access.of(settings)
+        self._files = file_states(self._access)
         self._reading: Any = open_bucket(self._access)
-        self._headers: dict[str, str] = {}
         self._writing: Any = self._reading
+        self._headers: dict[str, str] = {}
         self._standing: Standing | None = None
-        self._examined_at = 0.0
+        self._believed_until = 0.0
         self._examining = asyncio.Lock()
         self._reads_back = self._access.address.provider != "s3"
 
@@ -75,24 +79,23 @@ class BucketStore:
         """Find out with a probe what the bucket guarantees; see Store.examine and agent/stores/bucket/examine.py."""
         async with self._examining:
             now = asyncio.get_running_loop().time()
-            if self._standing is None or now - self._examined_at > EXAMINED_SECONDS:
-                self._standing = await self._probe()
-                self._examined_at = now
+            if self._standing is not None and now < self._believed_until:
+                return self._standing
+            try:
+                self._standing, self._believed_until = await self._probe(), now + EXAMINED_SECONDS
+            except RefusedError:
+                self._standing = None
+                raise
+            except TransientError:
+                # What passes by itself must not stop a store that works; if it does not work, creating will show it.
+                if self._standing is None:
+                    raise
+                self._believed_until = now + AGAIN_SECONDS
             return self._standing
 
     async def _probe(self) -> Standing:
         now = self._clock.now()
-        try:
-            standing = await self._probe_with(f"{now:%Y-%m-%d}")
-            if not weaker_lock(standing.lock_mode, standing.lock_seconds, self._settings.retention):
-                return standing
-        except RefusedError:
-            pass
-        # The day's probe may be older than a lock that was put on, or made stronger, since.
-        return await self._probe_with(f"{now:%Y-%m-%dT%H%M}")
-
-    async def _probe_with(self, moment: str) -> Standing:
-        key = probe_key(*self._who, moment)
+        key = probe_key(*self._who, f"{now:%Y-%m-%dT%H}{now.minute // 10}0")
         try:
             exclusive = await find_exclusive(key, self._put, self.read)
         except RefusedError as error:
@@ -138,15 +141,31 @@ class BucketStore:
         except (AlreadyExistsError, PreconditionError):
             return False
         except (BaseError, OSError, ValueError) as error:
-            raise translate("create", self._url(key), error) from error
+            raise self._told("create", key, error) from error
         return True
 
     def _writer(self, now: datetime) -> Any:
-        """Return the bucket with the headers that a new object needs today."""
+        """Return the bucket with the headers that a new object needs today (TransientError if it cannot be opened anew)."""
         headers = lock_headers(self._settings, now)
         if headers != self._headers:
-            self._writing, self._headers = open_bucket(self._access, headers), headers
+            self._writing, self._headers = self._open(headers), headers
         return self._writing
+
+    def _open(self, headers: Mapping[str, str]) -> Any:
+        try:
+            return open_bucket(self._access, headers)
+        except ConfigError as error:
+            # It could be opened when the agent started, so what is missing now may come back.
+            raise RefusedError(error.message, hint=error.hint) from error
+
+    def _told(self, operation: str, key: str, error: BaseException) -> TransientError:
+        """Translate an exception; after a refusal, credentials and certificates that have changed on disk are read again."""
+        told = translate(operation, self._url(key), error)
+        files = file_states(self._access)
+        if isinstance(told, RefusedError) and files != self._files:
+            self._reading = self._open({})
+            self._writing, self._headers, self._files = self._reading, {}, files
+        return told
 
     async def read(self, key: str) -> bytes | None:
         """Return an object's bytes, or None; see Store.read. Of one that is too large to be ours, only its beginning."""
@@ -162,9 +181,9 @@ class BucketStore:
             answer = read_answer(error)
             if answer.code in NO_KEY or not answer.code:
                 return None
-            raise translate("read", self._url(key), error) from error
+            raise self._told("read", key, error) from error
         except (BaseError, OSError, ValueError) as error:
-            raise translate("read", self._url(key), error) from error
+            raise self._told("read", key, error) from error
 
     def _url(self, key: str) -> str:
         return f"{self._settings.place}/{key}"

@@ -23,7 +23,8 @@ def store(provider: str = "s3", **settings: Any) -> Store:
 
 def locked(days: float = 400.0, mode: str | None = "compliance", **facts: Any) -> Facts:
     until = NOW + timedelta(days=days) if mode else None
-    return Facts(**{"status": 200, "date": NOW, "modified": NOW, "version": "v1", "lock_mode": mode, "locked_until": until, **facts})
+    shown: dict[str, Any] = {"status": 200, "date": NOW, "modified": NOW, "version": "v1", "lock_mode": mode, "locked_until": until}
+    return Facts(**{**shown, **facts})
 
 
 class Bucket:
@@ -53,7 +54,7 @@ async def test_creating_a_probe_twice_shows_whether_create_if_absent_is_kept(*, 
     bucket = Bucket(exclusive=exclusive, readable=readable)
     for _ in range(3):
         assert await find_exclusive("k", bucket.create, bucket.read) is exclusive
-    # However often it is asked, a day's probe has one version, or two where create is weak.
+    # However often it is asked, a probe has one version, or two where create is weak.
     assert bucket.versions == ([FIRST] if exclusive else [FIRST, SECOND])
 
 
@@ -79,6 +80,9 @@ def test_a_lock_as_the_policy_wants_it_is_no_weakness() -> None:
         (locked(mode=None), {"allow_unlocked": True}, "no lock"),
         (locked(mode=None, version=None), {"allow_unlocked": True}, "no lock"),
         (locked(date=NOW + timedelta(minutes=10)), {}, "600 s apart"),
+        # A lock without a date, or one that is over, is none.
+        (locked(locked_until=None), {"allow_unlocked": True}, "no lock"),
+        (locked(-3), {"allow_unlocked": True}, "no lock"),
     ],
 )
 def test_what_is_weaker_is_warned_of(facts: Facts, settings: dict[str, Any], warning: str) -> None:
@@ -97,7 +101,7 @@ def test_a_weak_create_is_warned_of() -> None:
     assert (standing.exclusive, standing.warnings) == (False, (WEAK_CREATE,))
 
 
-@pytest.mark.parametrize("facts", [locked(mode=None), locked(mode=None, version=None)])
+@pytest.mark.parametrize("facts", [locked(mode=None), locked(mode=None, version=None), locked(locked_until=None), locked(-3)])
 @pytest.mark.parametrize("settings", [{}, {"retention": Retention(days=400)}])
 def test_a_bucket_without_a_lock_is_refused(facts: Facts, settings: dict[str, Any]) -> None:
     with pytest.raises(RefusedError, match="nothing is shipped to it") as caught:
@@ -108,10 +112,13 @@ def test_a_bucket_without_a_lock_is_refused(facts: Facts, settings: dict[str, An
 @pytest.mark.parametrize("provider", ["gs", "az"])
 def test_a_lock_that_only_its_owner_sees_has_to_be_stated_and_is_then_warned_of(provider: str) -> None:
     unseen = Facts(status=200)
-    with pytest.raises(RefusedError):
-        judge(unseen, store(provider), exclusive=True, now=NOW)
     (warning,) = judge(unseen, store(provider, retention=Retention(days=400)), exclusive=True, now=NOW).warnings
     assert "nothing attests the policy" in warning
+
+
+def test_a_refused_look_says_so_if_the_clocks_are_apart() -> None:
+    with pytest.raises(RefusedError, match=r"HTTP 403; this machine's clock and the store's are 600 s apart"):
+        judge(Facts(status=403, date=NOW + timedelta(seconds=600)), store(), exclusive=True, now=NOW)
 
 
 @pytest.mark.parametrize(("status", "kind"), [(403, RefusedError), (404, TransientError), (503, TransientError)])
@@ -158,4 +165,5 @@ def test_headers_of_three_clouds_are_read() -> None:
     assert (azure.lock_mode, azure.locked_until) == ("compliance", amazon.locked_until)
     assert read_facts(200, {"x-ms-immutability-policy-mode": "Unlocked"}).lock_mode == "governance"
     assert read_facts(200, {"x-amz-version-id": "null"}).version is None
+    assert read_time("9999-12-31T23:59:59-05:00") is None
     assert read_facts(200, {"date": "yesterday", "x-amz-object-lock-mode": "SOMETHING"}) == Facts(status=200)
