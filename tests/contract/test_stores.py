@@ -97,7 +97,7 @@ async def test_of_many_writers_one_creates(store: Store) -> None:
 
 
 async def test_empty_and_large_objects_are_kept_exactly(store: Store) -> None:
-    large = os.urandom(5 * 1000 * 1000)
+    large = os.urandom(5 << 20)
     await store.create("records/empty", b"")
     await store.create("records/large", large)
     assert await store.read("records/empty") == b""

@@ -54,6 +54,20 @@ async def until_shipped(r: Rig) -> None:
         await r.shipper.drained()
 
 
+async def fork(r: Rig, store: MemoryStore, append: Append) -> int:
+    """Let another writer under the same name be faster, so that a new epoch begins; return where the next append begins."""
+    forked = r.sealer.head.origin
+    intruder = seal_key(Origin.parse(forked), r.sealer.head.batch + 1)
+    store.objects[intruder] = b"somebody else's seal"
+    offset = await spool(r, append)
+    async with asyncio.timeout(20):
+        while r.sealer.head.origin == forked:
+            await asyncio.sleep(0.01)
+    await until_shipped(r)
+    del store.objects[intruder]
+    return offset
+
+
 async def until_same(one: MemoryStore, other: MemoryStore) -> None:
     async with asyncio.timeout(20):
         while one.objects != other.objects:
@@ -135,16 +149,7 @@ async def test_a_hole_over_several_epochs_is_filled_along_their_links(tmp_path: 
         await until_same(spare, main)
         spare.down = True
         for turn in range(2):
-            # Another writer under the same name: a fork, and with it a new epoch.
-            forked = r.sealer.head.origin
-            intruder = seal_key(Origin.parse(forked), r.sealer.head.batch + 1)
-            main.objects[intruder] = b"somebody else's seal"
-            offset = await spool(r, append_of(10 + turn * 2, 2, offset=offset))
-            async with asyncio.timeout(20):
-                while r.sealer.head.origin == forked:
-                    await asyncio.sleep(0.01)
-            await until_shipped(r)
-            del main.objects[intruder]
+            offset = await fork(r, main, append_of(10 + turn * 2, 2, offset=offset))
         await fill(r, 60, offset=offset, first=1)
         await r.end()
         spare.down = False
@@ -198,15 +203,7 @@ async def test_a_required_store_that_is_not_the_one_it_was_is_not_believed_that_
         await until_same(spare, main)
         spare.down = True
         for turn in range(2):
-            forked = r.sealer.head.origin
-            intruder = seal_key(Origin.parse(forked), r.sealer.head.batch + 1)
-            main.objects[intruder] = b"somebody else's seal"
-            offset = await spool(r, append_of(9000 + turn * 2, 2, offset=offset))
-            async with asyncio.timeout(20):
-                while r.sealer.head.origin == forked:
-                    await asyncio.sleep(0.01)
-            await until_shipped(r)
-            del main.objects[intruder]
+            offset = await fork(r, main, append_of(9000 + turn * 2, 2, offset=offset))
             offset = await fill(r, 50, offset=offset, first=turn * 50 + 1)
             await until_shipped(r)
     main.gone, spare.down = True, False
