@@ -211,25 +211,41 @@ class Healer:
     async def _read(self, key: str) -> bytes | None:
         """Return an object from the first of the other stores that has it; None if all of them answer for themselves and none has it."""
         unsure: TransientError | None = None
+        # Whoever watches for progress sees that something is tried.
+        self._placer.attempts += 1
         for store in self._others:
-            refused: RefusedError | None = None
-            found: bytes | None = None
             try:
-                found = await store.read(key)
-            except RefusedError as error:
-                # Who may not list is told "forbidden" of what is not there.
-                refused = error
+                found = await self._ask(store, key)
             except TransientError as error:
                 unsure = error
                 continue
             if found is not None:
                 return found
-            if not await self._is_itself(store):
-                lost = TransientError(f"store {store.id} does not have what it confirmed; is its disk mounted?")
-                unsure = lost if refused is None else refused
         if unsure is not None:
             raise unsure
         return None
+
+    async def _ask(self, store: Store, key: str) -> bytes | None:
+        """Return an object from one store; None only if that is the store it was, both before and after it was found absent.
+
+        Raises:
+            TransientError: Nobody can know just now.
+        """
+        found: bytes | None = None
+        for _ in range(2):
+            refused: RefusedError | None = None
+            try:
+                found = await store.read(key)
+            except RefusedError as error:
+                # Who may not list is told "forbidden" of what is not there.
+                refused = error
+            if found is not None:
+                break
+            if not await self._is_itself(store):
+                if refused is not None:
+                    raise refused
+                raise TransientError(f"store {store.id} does not have what it confirmed; is its disk mounted?")
+        return found
 
     async def _is_itself(self, store: Store) -> bool:
         """Tell whether a store has the newest seal it confirmed, so that what it does not have is not there."""

@@ -240,6 +240,31 @@ async def test_a_store_that_was_optional_and_is_required_now_gets_what_it_missed
     assert spare.objects == main.objects
 
 
+async def test_waiting_for_another_store_is_no_standstill(tmp_path: Path) -> None:
+    main, spare = Unmounted("main"), FlakyStore("spare")
+    async with rig(tmp_path / "s", [main], [spare], max_bytes=SMALL) as r:
+        offset = await spool(r, append_of(0, 1))
+        await until_shipped(r)
+        await until_same(spare, main)
+        spare.down = True
+        await fill(r, 60, offset=offset, first=1)
+        await r.end()
+    spare.down, main.gone = False, True
+    async with rig(tmp_path / "s", [main, spare], max_bytes=SMALL) as r:
+        await spool(r, append_of(9000, 2, offset=10_000_000))
+        await r.sealer.finish(close=False)
+        async with asyncio.timeout(20):
+            while not any("it lacks batches" in str(why) for store, why in r.noted.troubles if store == "spare"):
+                await asyncio.sleep(0.02)
+            waiting, moved = r.shipper.work("spare")
+            while r.shipper.work("spare")[1] == moved:
+                await asyncio.sleep(0.02)
+        assert waiting
+        main.gone = False
+        await r.end_of_shipping()
+    assert spare.objects == main.objects
+
+
 async def test_a_seal_that_its_successor_does_not_name_is_not_copied_nor_anything_after_it(tmp_path: Path) -> None:
     main, spare = MemoryStore("main"), FlakyStore("spare")
     spare.down = True
