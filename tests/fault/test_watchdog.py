@@ -25,10 +25,10 @@ pytestmark = pytest.mark.timeout(120)
 # The agent with a watchdog that is less patient than a minute, a store that is tried more often, and a fault.
 IMPATIENT = """
 import asyncio, sys, time
-from agent import runtime, shipper
+from agent import placing, runtime
 from agent.watchdog import Bounds
 runtime.PATIENCE = {{part: Bounds(2.0, {end}) for part in runtime.PATIENCE}}
-shipper.ATTEMPT_SECONDS = shipper.LONGEST_WAIT_SECONDS = 0.5
+placing.ATTEMPT_SECONDS = placing.LONGEST_WAIT_SECONDS = 0.5
 from agent.observer import Observer
 from agent.sealer import Sealer
 from agent.shipper import Shipper
