@@ -50,6 +50,7 @@ class Cursor(msgspec.Struct, frozen=True, kw_only=True):
         anchors: Newest first; the first one is at `offset` (absent while offset is 0).
         finished: Read to its end and never looked for again; the row is dropped some time later.
         rotated: The file was seen to have lost its name to another one, so what lies in its inode at that name is not it.
+        copied: The file is a copy that was made of another before that was truncated; at its end that race's gap is stated.
         token: The position in the words of whoever keeps the data, where a number is not enough (a journal's own cursor).
     """
 
@@ -65,6 +66,7 @@ class Cursor(msgspec.Struct, frozen=True, kw_only=True):
     anchors: tuple[Anchor, ...] = ()
     finished: bool = False
     rotated: bool = False
+    copied: bool = False
     token: str = ""
 
 

@@ -15,7 +15,7 @@ import shutil
 import subprocess
 import sys
 import threading
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -27,6 +27,7 @@ from tests.support.agent_process import PATIENCE_SECONDS, until
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from agent.trail.manifest import SourceProgress
     from tests.support.agent_process import Agent, Site, Trails
 
 CREATE: Final = "create"
@@ -170,35 +171,64 @@ def on_disk(folder: Path) -> set[bytes]:
 def _read(trails: Trails, expected: dict[str, int], starts: Sequence[int], result: Account) -> tuple[list[tuple[int, int]], dict[int, str]]:
     """Return each event's line number with where its file began, and the file ids by where they began; keep the other records."""
     sightings: list[tuple[int, int]] = []
-    fits: dict[int, set[str]] = {}
-    for seal, records in trails.batches():
-        spans = [(step.file_id, step.from_offset or 0, step.to_offset or 0) for step in seal.manifest.sources if step.file_id]
+    offsets: dict[int, dict[int, list[int]]] = {}
+    spans: dict[str, dict[int, SourceProgress]] = {}
+    edges = {json.loads(BEGIN)["event_id"]: 0, json.loads(END)["event_id"]: starts[-1]}
+    for batch, (seal, records) in enumerate(trails.batches()):
+        for step in seal.manifest.sources:
+            if step.file_id and step.audit > step.quarantined:
+                spans.setdefault(step.file_id, {})[batch] = step
         for record in records:
             if record["kind"] != "event":
                 (result.gaps if record["kind"] == "gap" else result.quarantined).append(record)
                 continue
-            number = expected.get(record["event"]["event_id"])
-            if number is None:
-                continue
-            offset = record["at"][0]
-            begin = starts[number] - offset
-            sightings.append((number, begin))
-            candidates = {file_id for file_id, start, end in spans if start <= offset < end}
-            fits[begin] = fits[begin] & candidates if begin in fits else candidates
+            event_id, offset = record["event"]["event_id"], record["at"][0]
+            number = expected.get(event_id)
+            begin = (edges[event_id] if number is None else starts[number]) - offset
+            if number is not None:
+                sightings.append((number, begin))
+            offsets.setdefault(begin, {}).setdefault(batch, []).append(offset)
+    lines = [0, *starts]
+    fits = {begin: [one for one in spans if _fits(begin, seen, spans[one], lines)] for begin, seen in offsets.items()}
     return sightings, _assign(fits)
 
 
-def _assign(fits: dict[int, set[str]]) -> dict[int, str]:
-    """Give every beginning its file: one that only one file fits decides for the others."""
-    assigned: dict[int, str] = {}
-    left = dict(fits)
-    while left:
-        begin = min(left, key=lambda one: (len(left[one] - set(assigned.values())), one))
-        free = left.pop(begin) - set(assigned.values())
-        assert free, f"no file of the agent's begins at byte {begin} of what was written"
-        # File ids of one source sort by the order in which they were given.
-        assigned[begin] = min(free)
-    return assigned
+def _fits(begin: int, seen: dict[int, list[int]], steps: dict[int, SourceProgress], lines: Sequence[int]) -> bool:
+    """Tell whether events can be those of a file: in every batch as many events, and lines, as its manifest says of those bytes.
+
+    Args:
+        begin: Where the file would begin.
+        seen: The events' offsets in it, by batch.
+        steps: What manifests say of it, by batch.
+        lines: Where all lines begin.
+    """
+    if seen.keys() != steps.keys():
+        return False
+    for batch, offsets in seen.items():
+        step = steps[batch]
+        start, end = step.from_offset or 0, step.to_offset or 0
+        there = bisect_left(lines, begin + end) - bisect_left(lines, begin + start)
+        if len(offsets) != step.audit - step.quarantined or not start <= min(offsets) <= max(offsets) < end or there != step.lines:
+            return False
+    return True
+
+
+def _assign(fits: dict[int, list[str]]) -> dict[int, str]:
+    """Give every beginning a file of its own among those that fit it (augmenting paths); where two fit alike, either may be it."""
+    owner: dict[str, int] = {}
+
+    def place(begin: int, tried: set[str]) -> bool:
+        for one in fits[begin]:
+            if one not in tried:
+                tried.add(one)
+                if one not in owner or place(owner[one], tried):
+                    owner[one] = begin
+                    return True
+        return False
+
+    for begin in sorted(fits):
+        assert place(begin, set()), f"no file of the agent's begins at byte {begin} of what was written"
+    return {begin: one for one, begin in owner.items()}
 
 
 class Load:

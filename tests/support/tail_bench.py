@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 from typing import TYPE_CHECKING, Any
 
 from agent.events.classify import FieldRule
@@ -13,6 +15,8 @@ from tests.support.memory_intake import MemoryIntake, MemorySink, StepClock, aud
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
+
+    from agent.sources.base import TimeOfDay
 
 AT_ONCE = TailSettings(eof_hold_seconds=0, linger_seconds=0, rescan_seconds=0.05)
 
@@ -34,6 +38,22 @@ def _numbered(path: Path, number: int) -> Path | None:
     return next((name for name in names if name.exists()), None)
 
 
+def copy(path: Path) -> None:
+    """Copy a log to the name ``.1``, after counting up the older ones' numbers."""
+    number = 1
+    while path.with_name(f"{path.name}.{number}").exists():
+        number += 1
+    for one in range(number, 1, -1):
+        path.with_name(f"{path.name}.{one - 1}").rename(path.with_name(f"{path.name}.{one}"))
+    shutil.copyfile(path, path.with_name(f"{path.name}.1"))
+
+
+def copy_and_truncate(path: Path) -> None:
+    """Rotate as logrotate's ``copytruncate`` does."""
+    copy(path)
+    os.truncate(path, 0)
+
+
 class Bench:
     """Write to a log and run a source over it."""
 
@@ -45,7 +65,7 @@ class Bench:
         self.patterns = [str(folder / pattern) for pattern in patterns]
         self.intake = MemoryIntake()
         self.sink = MemorySink()
-        self.clock = StepClock()
+        self.clock: TimeOfDay = StepClock()
         self.problems: list[tuple[str, str | None]] = []
         self.written: list[str] = []
         self._count = 0

@@ -251,6 +251,16 @@ def turned(path: str, name: str) -> str | None:
     return None
 
 
+def origins(path: str) -> list[str]:
+    """Return the paths of which a name may be a rotated one, such as ``app.log`` of ``app.log.1``, longest first."""
+    folder, name = os.path.split(path)
+    name = name.removesuffix(GZIP_SUFFIX)
+    extension = os.path.splitext(name)[1]  # noqa: PTH122 -- as above
+    starts = [name[:end] for end in range(len(name) - 1, 0, -1)]
+    candidates = dict.fromkeys(start + ending for start in starts for ending in ("", extension))
+    return [os.path.join(folder, one) for one in candidates if turned(one, name) is not None]  # noqa: PTH118
+
+
 def later(path: str, after: Found | None, candidates: Sequence[Found], skip: Callable[[Found], bool]) -> list[Found]:
     """Return the rotated files of a path that were written after one of them, oldest first.
 

@@ -42,7 +42,6 @@ class Tailed:
         rotated: Its path leads to another file or to none.
         names: All names under which the patterns found it; empty if they do not.
         seen: What the last look at a name of it showed.
-        copied: It is a copy of what a file was before it was truncated.
         ended_at: Since when (loop time) it has been at its end without growing.
         size: Its size at the last step, in bytes.
         settled: It was rotated and read to its end for good, as far as anyone can tell.
@@ -62,7 +61,6 @@ class Tailed:
     seen: Found
     rotated: bool = False
     names: frozenset[str] = frozenset()
-    copied: bool = False
     ended_at: float | None = None
     size: int = -1
     settled: bool = False
@@ -80,6 +78,11 @@ class Tailed:
     def key(self) -> Key:
         """Device and inode."""
         return self.reader.key
+
+    @property
+    def copied(self) -> bool:
+        """Whether it is a copy of what a file was before it was truncated."""
+        return self.reader.cursor.copied
 
     @property
     def is_unplaced(self) -> bool:
@@ -102,6 +105,8 @@ class Lane:
         last: The newest file that was read to its end and left the lane.
         queued: It is in line for a turn.
         folders: Other folders into which its files were seen to be rotated.
+        copies_after: Its log was truncated: copies of what it held after this file, and before it was looked into again, are
+            looked for once more then.
     """
 
     path: str
@@ -109,6 +114,7 @@ class Lane:
     last: Found | None = None
     queued: bool = False
     folders: frozenset[str] = frozenset()
+    copies_after: Found | None = None
 
     def note_folder(self, found: Found) -> None:
         """Remember where a file was found, if it is not beside the path."""

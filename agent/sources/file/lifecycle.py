@@ -10,6 +10,7 @@ This module must not read lines or wait for events; `tail` does.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 from msgspec.structs import replace
@@ -21,7 +22,7 @@ from .identity import Judgement, Sameness
 from .lane import Lane
 from .losses import unread_of
 from .reader import Context, Reader
-from .recovery import Unclear, judge_at, locate, locate_all
+from .recovery import RacedError, Unclear, judge_at, locate, locate_all
 from .roster import GONE, Roster, Shell
 from .successors import Successors, first_seen_ns
 
@@ -92,19 +93,22 @@ class Lifecycle:
 
     async def _found_again(self, cursor: Cursor, match: Match) -> None:
         found = match.found
+        home = self.roster.scan.by_path.get(cursor.path)
+        tailed = self.roster.add(cursor.path, found, await self._goes_on(cursor, match))
+        tailed.lane.note_folder(found)
+        tailed.rotated = home is None or home.key != found.key
+
+    async def _goes_on(self, cursor: Cursor, match: Match) -> Cursor:
+        """Return the cursor of a file where it was found again."""
+        found = match.found
+        if match.judgement.sameness is Sameness.ROLLED_BACK:
+            return await self.roster.go_back(cursor, match.judgement)
         own = (cursor.device, cursor.inode)
         home = self.roster.scan.by_path.get(cursor.path)
-        copied = False
-        if match.judgement.sameness is Sameness.ROLLED_BACK:
-            cursor = await self.roster.go_back(cursor, match.judgement)
-        else:
-            copied = not cursor.rotated and found.key != own and home is not None and home.key == own
-            cursor = cursor if copied else _rebound(cursor, found.key)
-        tailed = self.roster.add(cursor.path, found, cursor)
-        tailed.lane.note_folder(found)
-        # Where the inode is still at the path with other content, what was found is a copy made before a truncation.
-        tailed.copied = copied
-        tailed.rotated = home is None or home.key != found.key
+        if found.key != own and not cursor.rotated and home is not None and home.key == own:
+            # The inode is still at the path, with other content: what was found is a copy made before a truncation.
+            return replace(cursor, copied=True)
+        return _rebound(cursor, found.key)
 
     async def rescan(self) -> None:
         """Look through the folders and follow what has changed."""
@@ -129,8 +133,36 @@ class Lifecycle:
             # A path of which nothing is clear keeps its order: what is there now comes after what is not found yet.
             if key not in roster.files and unclear.isdisjoint(names):
                 found = roster.scan.by_path[names[0]]
-                roster.add(found.path, found, await roster.resume_or_new(found, found.path))
+                if not await self._is_left_to_lane(found):
+                    tailed = roster.add(found.path, found, await roster.resume_or_new(found, found.path))
+                    # A refusal is met again at the next look at this lane.
+                    with suppress(OSError):
+                        await self._successors.queue_missed(tailed.lane, found)
         await roster.note_new()
+
+    async def _is_left_to_lane(self, found: Found) -> bool:
+        """Tell whether a file that the patterns name is, or may be, a copy of a log that is or was truncated.
+
+        The log's own turn tells what it is (`changed`); taken for a log in its own right it would be read twice.
+        """
+        for path in discover.origins(found.path):
+            lane = self.lanes.get(path)
+            newest = lane.files[-1] if lane is not None and lane.files else None
+            if newest is None or newest.rotated or not newest.reader.cursor.offset:
+                continue
+            home = self.roster.scan.by_path.get(path)
+            try:
+                if (await self._shell.hop(judge_at, newest.reader.cursor, found)).sameness is Sameness.SAME:
+                    return True
+                if home is not None and (await self._shell.hop(judge_at, newest.reader.cursor, home)).sameness is Sameness.OTHER:
+                    self._wake(newest)
+                    return True
+            except RacedError:
+                # The folder has changed, and is looked through again.
+                return True
+            except OSError:
+                continue
+        return False
 
     async def _follow_lane(self, lane: Lane, strayed: set[Tailed]) -> None:
         """Bring one path up to date with the newest look at the folders.
@@ -254,18 +286,22 @@ class Lifecycle:
         copies: list[tuple[Found, Cursor]] = []
         if match is not None and match.judgement.sameness is Sameness.SAME:
             here = await self._successors.around(tailed.lane)
-            later = await self._successors.unread(tailed.lane, match.found, here, covered=match.found.key in roster.scan.names)
-            copies = [(match.found, cursor), *[(found, await roster.resume_or_new(found, tailed.lane.path)) for found in later]]
+            covered = match.found.key in roster.scan.names
+            later = await self._successors.unread(tailed.lane, match.found, here, covered=covered, copied=True)
+            cursor = replace(cursor, copied=True)
+            starts = [await roster.resume_or_new(found, tailed.lane.path, copied=True) for found in later]
+            copies = [(match.found, cursor), *zip(later, starts, strict=True)]
+        # A copy that does not have all that was read is none to look for: what it has would be in the trail twice.
+        tailed.lane.copies_after = match.found if copies and match is not None else None
         self._shell.release(tailed)
         tailed.ended_at = None
         accounted = max(cursor.offset, cursor.size_seen)
         tailed.reader = Reader(self._context, roster.fresh(cursor.path, tailed.key, 0), path, hole_from=accounted)
         tailed.began_empty = True
         for found, start in copies:
-            copy = roster.add(tailed.lane.path, found, start, before=tailed)
-            copy.rotated = copy.copied = True
+            roster.add(tailed.lane.path, found, start, before=tailed).rotated = True
         if copies:
-            await roster.state(cursor, [], tailed.reader.cursor)
+            await roster.state(cursor, [], cursor, tailed.reader.cursor)
             await roster.note_new()
             return
         losses = unread_of(cursor, GapCause.TRUNCATED, Certainty.POSSIBLE, GONE[GapCause.TRUNCATED])
@@ -286,9 +322,7 @@ class Lifecycle:
             self.roster.remove(tailed)
             await self.roster.give_up(cursor, Certainty.POSSIBLE)
             return
-        if match.judgement.sameness is Sameness.ROLLED_BACK:
-            cursor = await self.roster.go_back(cursor, match.judgement)
-        self.roster.place(tailed, match.found, _rebound(cursor, match.found.key))
+        self.roster.place(tailed, match.found, await self._goes_on(cursor, match))
 
     async def ended(self, tailed: Tailed) -> None:
         """Note that a rotated file was read to its end, its last line included, as a copy's end is a truncation's gap."""

@@ -170,6 +170,10 @@ class Reader:
         """Let the cursor carry another path from now on."""
         self._cursor = replace(self._cursor, path=path)
 
+    def rename_file(self, file_id: str) -> None:
+        """Let the cursor carry another file id from now on; nothing of the file may have been read."""
+        self._cursor = replace(self._cursor, file_id=file_id)
+
     def mark(self, *, rotated: bool) -> bool:
         """Let the cursor say whether the file was rotated away; return whether that is news."""
         if self._cursor.rotated == rotated:

@@ -220,14 +220,51 @@ def _at_own_inode(cursor: Cursor, scan: Scan, taken: Collection[Key]) -> Match |
 
 def beginning_of(found: Found) -> bytes:
     """Return the first bytes of a file; none if it cannot be read now."""
+    beginning, _ = first_look(found)
+    return beginning
+
+
+def first_look(found: Found) -> tuple[bytes, int]:
+    """Return the first bytes of a file and its size, both of one content; no bytes, and the size it had, if it cannot be read now.
+
+    A file may be truncated between two questions: the size that a look at its folder showed may be that of what it held before.
+    """
     try:
         handle = open_handle(found.path)
         try:
-            return handle.read(0, HEAD_BYTES) if handle.key == found.key else b""
+            if handle.key != found.key:
+                return b"", found.size
+            beginning = handle.read(0, HEAD_BYTES)
+            size = handle.size() or 0
+            whole = len(beginning) == HEAD_BYTES and handle.read(0, HEAD_BYTES) == beginning
+            return beginning, max(size, len(beginning)) if whole else len(beginning)
         finally:
             handle.close()
     except OSError:
-        return b""
+        return b"", found.size
+
+
+def is_copy_of(found: Found, home: Found) -> bool:
+    """Tell whether a file is, as far as it goes, what a log holds now: a copy that is made of it before it is truncated.
+
+    One that cannot be read is none: it is read, or reported, in its own turn.
+    """
+    handles: list[Handle] = []
+    try:
+        handles += (open_handle(found.path), open_handle(home.path))
+        left, right = handles
+        offset = 0
+        while data := left.read(offset, HEAD_BYTES if not offset else _STRIDE):
+            if right.read(offset, len(data)) != data:
+                return False
+            offset += len(data)
+    except OSError:
+        return False
+    else:
+        return offset > 0
+    finally:
+        for handle in handles:
+            handle.close()
 
 
 def held_folder(fd: int) -> str | None:

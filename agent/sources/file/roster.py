@@ -22,7 +22,7 @@ from .known import Known
 from .lane import Lane, Tailed
 from .losses import gap_append, unread_of
 from .reader import Context, Reader
-from .recovery import beginning_of
+from .recovery import first_look
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -95,14 +95,21 @@ class Roster:
         """Return the time of day, RFC 3339 in UTC."""
         return time_text(self.context.clock.now())
 
-    async def resume_or_new(self, found: Found, path: str) -> Cursor:
-        """Return where to begin in a file that is in no lane: where it was left, if it is one that was read before."""
+    async def resume_or_new(self, found: Found, path: str, *, copied: bool = False) -> Cursor:
+        """Return where to begin in a file that is in no lane: where it was left, if it is one that was read before.
+
+        Args:
+            found: The file.
+            path: Its lane's.
+            copied: It is a copy of what the lane's log was before a truncation.
+        """
         ended = await self.known.resume(found)
         if ended is not None:
-            return ended
-        beginning = await self.shell.hop(beginning_of, found)
+            return replace(ended, finished=False, copied=copied)
+        beginning, size = await self.shell.hop(first_look, found)
         # The size of a compressed file says nothing about the size of what is in it.
-        fresh = self.fresh(path, found.key, 0 if found.path.endswith(GZIP_SUFFIX) else found.size, beginning)
+        size = 0 if found.path.endswith(GZIP_SUFFIX) else size
+        fresh = replace(self.fresh(path, found.key, size, beginning), copied=copied)
         self._new.append(fresh)
         return fresh
 
@@ -123,6 +130,16 @@ class Roster:
         """Return a ULID; within one source they sort by the order in which they were given."""
         self._newest_id = max(self._newest_id + 1, int(self.context.clock.now().timestamp() * 1000))
         return new_ulid(self._newest_id, os.urandom(RANDOM_BYTES))
+
+    def renew(self, tailed: Tailed) -> None:
+        """Give a file of which nothing was read yet another id, as others were found that were written before it.
+
+        The order of the ids is all that tells a later start in which order the files of a lane were written.
+        """
+        cursor = tailed.reader.cursor
+        if not cursor.offset:
+            tailed.reader.rename_file(self._new_id())
+            self._new += [replace(cursor, finished=True), tailed.reader.cursor]
 
     async def note_new(self) -> None:
         """Make the cursors of files seen for the first time durable, so that they are missed if they go unread."""
@@ -190,7 +207,8 @@ class Roster:
         if home is None:
             cause = GapCause.VANISHED
         else:
-            cause = GapCause.TRUNCATED if home.key == (cursor.device, cursor.inode) else GapCause.ROTATED_AWAY
+            truncated = cursor.copied or home.key == (cursor.device, cursor.inode)
+            cause = GapCause.TRUNCATED if truncated else GapCause.ROTATED_AWAY
         nothing_seen = not cursor.offset and not cursor.size_seen and beyond is Certainty.POSSIBLE
         await self.end(cursor, [] if nothing_seen else unread_of(cursor, cause, beyond, GONE[cause]))
 

@@ -15,7 +15,7 @@ from . import discover
 from .appends import Loss
 from .discover import Found
 from .identity import digest
-from .recovery import beginning_of, held_folder
+from .recovery import beginning_of, held_folder, is_copy_of
 from .roster import Roster, Shell, shown
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from ...intake import Cursor
     from .discover import Around
-    from .lane import Lane
+    from .lane import Lane, Tailed
 
 _BETWEEN: Final = "the file is deleted already; others that came after it may have been, too, before {0} was seen"
 
@@ -69,12 +69,12 @@ class Successors:
         deleted = mark is None and newest is not None
         if mark is None:
             mark = lane.last if newest is None else shown(newest)
-        unread = await self.unread(lane, mark, here, covered=key in self._roster.scan.names)
+        # Between copies that a truncation left behind there are only more of them, and where the inode is at the path still.
+        copied = newest.copied if newest is not None else here.home is not None and here.home.key == key
+        lane.copies_after = mark if copied else None
+        unread = await self.unread(lane, mark, here, covered=key in self._roster.scan.names, copied=copied)
         for found in unread:
-            tailed = self._roster.add(lane.path, found, await self._roster.resume_or_new(found, lane.path))
-            tailed.rotated = True
-            # Between copies that a truncation left behind there are only more of them.
-            tailed.copied = newest is not None and newest.copied
+            self._roster.add(lane.path, found, await self._roster.resume_or_new(found, lane.path, copied=copied)).rotated = True
         if deleted and unread and newest is not None:
             cursor = newest.reader.cursor
             start = max(cursor.offset, cursor.size_seen)
@@ -87,25 +87,59 @@ class Successors:
         Nothing about the log itself tells of them: nobody saw how it began.
         """
         newest = lane.files[-1]
-        if not newest.began_empty or newest.looked_ns == home.modified_ns:
-            return
+        if newest.began_empty and newest.looked_ns != home.modified_ns:
+            mark = lane.copies_after or Found("", home.key, 0, first_seen_ns(newest.reader.cursor))
+            await self._queue_copies(lane, home, mark)
+
+    async def queue_missed(self, lane: Lane, home: Found) -> None:
+        """Queue the copy of what a log held when its folder was looked through, and lost before its own first look was taken.
+
+        So it may be where the log is new in its lane. The copies that its lane had already were looked for before that.
+
+        Raises:
+            OSError: The system refused to say what there is.
+        """
+        newest = lane.files[-1]
+        if lane.copies_after is not None:
+            newest.began_empty = True
+            await self._queue_copies(lane, home, lane.copies_after)
+        elif not newest.reader.cursor.offset and newest.reader.cursor.size_seen < home.size:
+            newest.began_empty = True
+            await self._queue_copies(lane, home, Found("", home.key, 0, home.modified_ns - 1))
+
+    async def _queue_copies(self, lane: Lane, home: Found, mark: Found) -> None:
+        newest = lane.files[-1]
         # In this order: what is there after this look at its beginning is noticed when it changes.
         beginning = await self._shell.hop(beginning_of, home)
         if beginning:
             newest.reader.begins(beginning)
         here = await self.around(lane)
         cursor = newest.reader.cursor
-        mark = Found("", home.key, 0, first_seen_ns(cursor))
-        for found in await self.unread(lane, mark, here, covered=False):
-            # A copy of what it holds now is being made, and is looked for by this once the log is truncated.
-            head = (await self._shell.hop(beginning_of, found))[: cursor.head_bytes]
-            if not cursor.head_bytes or digest(head) != cursor.head_sha256:
-                copy = self._roster.add(lane.path, found, await self._roster.resume_or_new(found, lane.path), before=newest)
-                copy.rotated = copy.copied = True
+        older = False
+        for found in await self.unread(lane, mark, here, covered=False, copied=True):
+            if not await self._shows_truncation(found, newest, home):
+                start = await self._roster.resume_or_new(found, lane.path, copied=True)
+                self._roster.add(lane.path, found, start, before=newest).rotated = older = True
+        if older:
+            self._roster.renew(newest)
         newest.looked_ns = home.modified_ns
         newest.began_empty = not cursor.head_bytes
+        if not newest.began_empty:
+            lane.copies_after = None
 
-    async def unread(self, lane: Lane, after: Found | None, here: Around, *, covered: bool) -> list[Found]:
+    async def _shows_truncation(self, found: Found, newest: Tailed, home: Found) -> bool:
+        """Tell whether a copy is of what a log held when it was looked into, and the log has been truncated since.
+
+        The log's own turn finds that out, and the copy; queued here as well it would be read twice.
+        """
+        cursor = newest.reader.cursor
+        head = (await self._shell.hop(beginning_of, found))[: cursor.head_bytes]
+        if not cursor.head_bytes or digest(head) != cursor.head_sha256:
+            return False
+        now = (await self._shell.hop(beginning_of, home))[: cursor.head_bytes]
+        return digest(now) != cursor.head_sha256
+
+    async def unread(self, lane: Lane, after: Found | None, here: Around, *, covered: bool, copied: bool = False) -> list[Found]:
         """Return the rotated files after one of a lane, oldest first, that were not and will not be read otherwise.
 
         Args:
@@ -114,6 +148,10 @@ class Successors:
             here: The lane's path and what is beside it. The newest scan may be older: what it saw at the path may have been
                 rotated since, and is then one of those that are returned.
             covered: The patterns name rotated files too, so that the lane's own are not in lanes by themselves.
+            copied: They are copies; one of what the log holds now is being made, and is found once the log is truncated.
+
+        Raises:
+            OSError: A compressed file cannot be read, so that it cannot be told.
         """
 
         def known(one: Found) -> bool:
@@ -124,7 +162,10 @@ class Successors:
 
         candidates = discover.later(lane.path, after, here.siblings, known)
         strict = self._strict(lane)
-        return [found for found in candidates if not await self._roster.known.was_read(lane, found, strict=strict)]
+        files = [found for found in candidates if not await self._roster.known.was_read(lane, found, strict=strict)]
+        if not copied or here.home is None:
+            return files
+        return [found for found in files if not await self._shell.hop(is_copy_of, found, here.home)]
 
 
 def first_seen_ns(cursor: Cursor) -> int:

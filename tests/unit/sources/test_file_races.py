@@ -10,7 +10,7 @@ import pytest
 
 from agent.sources.file import TailSettings, discover, recovery
 from agent.sources.file.handle import open_handle
-from tests.support.tail_bench import Bench, turn
+from tests.support.tail_bench import Bench, copy_and_truncate, turn
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -70,7 +70,7 @@ async def test_files_rotated_right_after_a_look_at_the_folder_are_read_in_order(
         await bench.stop()
     turn(bench.path)
     bench.write(audit=1)
-    scan = Between(monkeypatch, discover, "scan")
+    scan = Between(monkeypatch, discover, "_look_if_possible")
     scan.after = rotate(bench, times)
     await bench.drain()
     await bench.drain()
@@ -149,7 +149,7 @@ async def test_a_file_in_the_inode_of_a_finished_one_and_of_its_size_is_read(ben
     bench.write(audit=2)
     bench.path.with_name("app.log.1").unlink()
     await bench.drain()
-    scan = Between(monkeypatch, discover, "scan")
+    scan = Between(monkeypatch, discover, "_look_if_possible")
     reused = bench.path.with_name("app.log.1")
 
     def come_and_go() -> None:
@@ -214,6 +214,34 @@ async def test_copies_made_while_the_agent_was_down_state_what_each_race_may_hav
     await bench.drain()
     assert bench.ids() == bench.written
     assert [(gap["cause"], gap["certainty"]) for gap in bench.gaps()] == [("truncated", "possible")] * 2
+
+
+# A log that is new to the agent, and longer again when it is opened, is as it is at that moment: its first sight.
+@pytest.mark.parametrize(("before", "grown"), [(False, 0), (False, 1), (True, 0), (True, 1), (True, 30)])
+async def test_a_truncation_between_two_looks_at_a_new_log_loses_nothing(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, *, before: bool, grown: int
+):
+    if before:
+        bench.write(audit=2)
+        await bench.drain()
+        await bench.stop()
+        bench.write(audit=2)
+        copy_and_truncate(bench.path)
+    bench.write(audit=10)
+
+    def truncate() -> None:
+        copy_and_truncate(bench.path)
+        bench.write(audit=grown)
+
+    look = Between(monkeypatch, discover, "around" if before else "_look_if_possible")
+    look.after = truncate
+    for _ in range(2):
+        await bench.drain()
+    assert look.after is None
+    bench.write(audit=1)
+    await bench.drain()
+    assert bench.ids() == bench.written
+    assert [(gap["cause"], gap["certainty"]) for gap in bench.gaps()] == [("truncated", "possible")] * (1 + before)
 
 
 async def test_a_file_that_cannot_be_read_at_the_start_is_not_given_up(bench: Bench, monkeypatch: pytest.MonkeyPatch):
