@@ -15,6 +15,7 @@ import msgspec
 
 from .trail.records import RecordKind
 from .vitals.clock import rfc3339
+from .vitals.forecast import Filling
 from .vitals.health import Severity, to_next_beat
 from .vitals.log import dropped_lines, get_logger
 
@@ -55,7 +56,9 @@ class Observer:
         self._problems: dict[str, dict[str, str]] = {}
         self._troubles: dict[str, str] = {}
         self._required: set[str] = set()
+        self._optional: set[str] = set()
         self._standings: dict[str, Standing] = {}
+        self._lagging: set[str] = set()
         self._last_confirmed: dict[str, Any] | None = None
 
     # ---- reading -------------------------------------------------------------------------------------------------
@@ -69,6 +72,8 @@ class Observer:
             for step in append.progress:
                 metrics.lines_total.labels(step.id).inc(step.lines)
                 metrics.observability_lines_total.labels(step.id).inc(step.observability)
+                if step.lines:
+                    metrics.source_last_line_timestamp_seconds.labels(step.id).set(self._clock.now().timestamp())
                 if step.from_offset is not None and step.to_offset is not None:
                     metrics.source_bytes_total.labels(step.id).inc(max(0, step.to_offset - step.from_offset))
             if append.records:
@@ -195,6 +200,7 @@ class Observer:
         sources = {source.id for source in settings.sources}
         self._metrics.expect(sources, {store.id for store in settings.stores})
         self._metrics.config_info.info({"sha256": settings.config_sha256})
+        self._metrics.heartbeat_interval_seconds.set(settings.seal.heartbeat_seconds)
         for gone in set(self._problems) - sources:
             self.source_ended(gone)
 
@@ -210,6 +216,9 @@ class Observer:
         for changed in (self._required ^ required) & stores:
             self._health.forget(f"store {changed}")
         self._required = required
+        self._optional = stores - required
+        for gone in self._lagging - stores:
+            self._show_lag(gone, 0, 0.0)
         for store in settings.stores:
             if store.required and not self._health.knows(f"store {store.id}"):
                 self._health.set(f"store {store.id}", ok=False, detail="starting")
@@ -253,8 +262,11 @@ class Observer:
             respawns: Says how often the relay's worker was started again.
         """
         ticks = known_unwritten = 0
+        filling = Filling()
         while True:
             self._metrics.spool_bytes.set(spool.held_bytes)
+            filling.note(self._clock.monotonic_ns() / 1e9, spool.held_bytes)
+            self._metrics.spool_seconds_to_full.set(0.0 if spool.full else filling.seconds_to(spool.max_bytes))
             self._metrics.spool_max_bytes.set(spool.max_bytes)
             self._metrics.spool_records.set(spool.held_records)
             self._metrics.batches_waiting.set(spool.waiting_batches)
@@ -265,10 +277,33 @@ class Observer:
             oldest = await spool.oldest_observed() if spool.held_records else None
             age = 0.0 if oldest is None else (self._clock.now() - datetime.fromisoformat(oldest)).total_seconds()
             self._metrics.spool_oldest_age_seconds.set(max(0.0, age))
+            await self._look_at_lags(spool)
             if ticks % CLOCK_EVERY_TICKS == 0:
                 self._look_at_clock()
             ticks += 1
             await asyncio.sleep(to_next_beat())
+
+    async def _look_at_lags(self, spool: Spool) -> None:
+        """Show how far behind each store is; nothing is asked while nothing waits."""
+        now = self._clock.now()
+        for store in self._required | self._optional:
+            if not spool.held_records and not spool.waiting_batches and (store in self._required or spool.head is None):
+                if store in self._lagging:
+                    self._show_lag(store, 0, 0.0)
+                continue
+            waiting, oldest = await spool.lag(store)
+            age = 0.0 if oldest is None else (now - datetime.fromisoformat(oldest)).total_seconds()
+            if store in self._optional and (confirmed := await spool.confirmed(store)) is not None and spool.head is not None:
+                # What every required store has has left the spool, whether an optional one has it or not.
+                behind = spool.head.batch - confirmed.number if spool.head.origin == confirmed.origin else 0
+                if behind > waiting:
+                    waiting, age = behind, max(age, (now - datetime.fromisoformat(confirmed.at)).total_seconds())
+            self._show_lag(store, waiting, max(0.0, age))
+
+    def _show_lag(self, store: str, batches: int, seconds: float) -> None:
+        self._metrics.store_batches_waiting.labels(store).set(batches)
+        self._metrics.store_lag_seconds.labels(store).set(seconds)
+        (self._lagging.add if batches or seconds else self._lagging.discard)(store)
 
     def _look_at_clock(self) -> None:
         state = self._clock.state()

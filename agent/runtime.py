@@ -39,7 +39,7 @@ from .trail.note import SigningKey
 from .vitals import log as vitals_log
 from .vitals.catalogue import Part
 from .vitals.clock import SystemClock
-from .vitals.health import Health
+from .vitals.health import Health, Severity
 from .vitals.metrics import Metrics
 from .vitals.server import serve
 from .watchdog import Bounds, Judge, Watchdog, Watched
@@ -50,6 +50,7 @@ if TYPE_CHECKING:
     from .config import Settings
     from .config import Source as SourceSettings
     from .sources.base import Source
+    from .vitals.supervisor import Supervisor
     from .watchdog import Stall
 
 OVERDUE_SECONDS: Final = 2.0
@@ -73,19 +74,20 @@ _M_MMAP_THRESHOLD: Final = -3
 log = vitals_log.get_logger()
 
 
-def run(settings: Settings, reread: Callable[[], Settings]) -> int:
+def run(settings: Settings, reread: Callable[[], Settings], supervisor: Supervisor) -> int:
     """Run the agent until its sources end or a signal stops it.
 
     Args:
         settings: The checked configuration.
         reread: Loads the configuration again as it was loaded before, and raises ConfigError if it is wrong.
+        supervisor: Is told when the agent is ready, reloads and ends.
 
     Returns:
         The process's exit code; `EXIT_RELOAD` if the relay's parent is to start another worker.
     """
     _settle_memory(frugal=any(store.bucket is not None for store in settings.stores))
     try:
-        return asyncio.run(_Agent(settings, reread).live())
+        return asyncio.run(_Agent(settings, reread, supervisor).live())
     except BaseExceptionGroup as group:
         return _report(_leaves(group))
     except Exception as error:  # noqa: BLE001  whatever it is, it is logged and the exit code says so
@@ -144,7 +146,7 @@ async def _until(event: Coroutine[Any, Any, object]) -> None:
 class _Agent:
     """One agent, from start to end."""
 
-    def __init__(self, settings: Settings, reread: Callable[[], Settings]) -> None:
+    def __init__(self, settings: Settings, reread: Callable[[], Settings], supervisor: Supervisor) -> None:
         self._settings = settings
         self._clock = SystemClock()
         self._started = time.monotonic()
@@ -154,6 +156,7 @@ class _Agent:
         self._observer = Observer(self._metrics, self._health, self._clock)
         self._observer.ships_to(settings)
         self._observer.configured(settings)
+        self._supervisor = supervisor
         self._stop = asyncio.Event()
         self._hurry = asyncio.Event()
         self._stop_at = 0.0
@@ -172,7 +175,7 @@ class _Agent:
         self._shipping = Shipping(
             assembly.stores(settings, self._clock), self._spool, self._sealer, self._clock, self._observer, self._state
         )
-        self._takeover = Takeover(settings, reread, self._spool, self._sealer, self._shipping, self._clock, self._observer)
+        self._takeover = Takeover(settings, reread, self._spool, self._sealer, self._shipping, self._clock, self._observer, supervisor)
         self._watchdog = Watchdog(
             Judge(
                 [
@@ -208,6 +211,7 @@ class _Agent:
             way_out = WayOut(assembly.pass_through(settings, self._observer))
             try:
                 sources = assembly.sources(settings, self._spool, way_out, self._clock, self._observer)
+                self._supervisor.starting("opening the spool")
                 await self._spool.open()
                 self._observer.state_lost(self._spool.lost)
                 await self._sealer.begin()
@@ -237,6 +241,7 @@ class _Agent:
             self._end_within(0.0)
         else:
             log.info("told to stop", signal=name)
+            self._supervisor.stopping(self._takeover.settings.shutdown_grace_seconds + OVERDUE_SECONDS)
             self._stop_at = time.monotonic()
             self._stop.set()
             # A stream goes on until its other side ends it, which may take its time; draining has a limit of its own.
@@ -259,6 +264,7 @@ class _Agent:
                 group.create_task(_for_ever(self._sealer.run(), "sealer")),
                 group.create_task(_for_ever(self._shipping.run(), "shipper")),
                 group.create_task(_for_ever(self._observer.watch(self._spool, self._respawns), "observer")),
+                group.create_task(_for_ever(self._supervisor.run(self._in_a_line), "supervisor")),
             ]
             log.info("started", version=__version__, origin=self._sealer.head.origin, sources=list(dict.fromkeys(s.id for s, _ in sources)))
             await self._state_left_behind()
@@ -284,6 +290,7 @@ class _Agent:
             running = self._running = RunningSources(group)
             for settings, source in sources:
                 running.start(settings, source_key(self._settings, settings), source)
+            self._supervisor.ready()
             keeping = group.create_task(self._takeover.run(running, way_out, group))
             # Streams end when their other side ends, never by a signal to us: see agent/relay/parent.py.
             ends = [running.streams_ended(), self._hurry.wait()] if running.only_streams else [self._stop.wait()]
@@ -345,6 +352,14 @@ class _Agent:
                 self._main.get_loop().call_soon_threadsafe(function, *arguments)
 
     # ---- parts ---------------------------------------------------------------------------------------------------
+
+    def _in_a_line(self) -> str:
+        """Say how the agent is, for those who look at its service."""
+        waiting = f"{self._spool.waiting_batches} batches wait for a store" if self._spool.waiting_batches else "every batch is stored"
+        reasons = "; ".join(f"{each.name}: {each.detail}" for each in self._health.failed(Severity.CRITICAL))
+        if self._stop.is_set():
+            return f"stopping; {waiting}"
+        return f"not ready: {reasons}" if reasons else f"ready; {waiting}"
 
     def _status(self) -> dict[str, Any]:
         head = self._spool.head

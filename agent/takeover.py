@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from .stores import Store
     from .trail.note import SigningKey
     from .vitals.clock import Clock
+    from .vitals.supervisor import Supervisor
 
 TRY_AGAIN_LOOKS: Final = 15
 """How many looks, one a second, there are between two tries of a configuration that was refused."""
@@ -80,6 +81,7 @@ class Takeover:
         shipping: Shipping,
         clock: Clock,
         observer: Observer,
+        supervisor: Supervisor,
     ) -> None:
         """Begin with the configuration of the start.
 
@@ -91,6 +93,7 @@ class Takeover:
             shipping: The stores at work.
             clock: For new sources.
             observer: Is told.
+            supervisor: Is told when it begins and when it is over.
         """
         self.settings = settings
         self.needs_worker = asyncio.Event()
@@ -100,6 +103,7 @@ class Takeover:
         self._shipping = shipping
         self._clock = clock
         self._observer = observer
+        self._supervisor = supervisor
         self._watch = ChangeWatch(files_of(settings))
         self._asked = asyncio.Event()
         self._changing = asyncio.Lock()
@@ -133,7 +137,11 @@ class Takeover:
             again = bool(self._refused) and looks % TRY_AGAIN_LOOKS == 0
             if asked or await asyncio.to_thread(self._watch.look) or again:
                 async with self._changing:
+                    if asked:
+                        self._supervisor.reloading()
                     await self._read(running, way_out, group, asked=asked)
+                    if asked:
+                        self._supervisor.ready()
 
     async def finish(self) -> None:
         """Let a change under way come to a point where it can be left; no other one begins."""

@@ -103,9 +103,12 @@ def _start(read: Callable[[], Settings]) -> int:
     _load_structlog_without_rich()
     from .. import runtime
     from ..vitals import log
+    from ..vitals.supervisor import Supervisor
 
     log.configure(settings.log.level)
-    code = runtime.run(settings, read)
+    # Beside a command, the service that a manager sees is the command: it speaks for itself, if it does.
+    supervisor = Supervisor() if streams else Supervisor.of(os.environ)
+    code = runtime.run(settings, read, supervisor)
     # A thread that waits for a store which hangs in the kernel cannot be ended, and the interpreter would wait for it for ever.
     sys.stdout.flush()
     sys.stderr.flush()

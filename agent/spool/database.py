@@ -189,6 +189,24 @@ class Database:
         row = self._db.execute("SELECT max(batch) FROM receipts WHERE store = ?", (store,)).fetchone()
         return int(row[0] or 0)
 
+    def lag(self, store: str) -> tuple[int, str | None]:
+        """Return how many batches held here a store has not confirmed, and when their oldest record was read, or the oldest unsealed one.
+
+        What has left the spool, as every required store has it, is not spoken of.
+        """
+        after = self.last_receipted(store)
+        oldest = None
+        for (raw,) in self._db.execute("SELECT meta FROM batches WHERE id > ? ORDER BY id", (after,)):
+            batch = tables.read_batch_meta(raw)
+            if batch.records:
+                oldest = batch.observed_min
+                break
+        (count,) = self._db.execute("SELECT count(*) FROM batches WHERE id > ?", (after,)).fetchone()
+        if oldest is None:
+            blocks = map(tables.read_block_meta, (raw for (raw,) in self._db.execute("SELECT meta FROM blocks ORDER BY id")))
+            oldest = next((block.observed_min for block in blocks if block.records), None)
+        return int(count), oldest
+
     def waiting(self) -> int:
         """Count the sealed batches that wait for receipts."""
         return int(self._db.execute("SELECT count(*) FROM batches").fetchone()[0])

@@ -116,6 +116,10 @@ class DatabaseThread:
         """Return the newest batch that a store has confirmed."""
         return await self.read(lambda db: db.confirmed(store))
 
+    async def lag(self, store: str) -> tuple[int, str | None]:
+        """Return how far behind a store is; see Database.lag."""
+        return await self.read(lambda db: db.lag(store))
+
     async def oldest_observed(self, after_block: int | None = None) -> str | None:
         """Return when the oldest record still held was read; see Database.oldest_observed."""
         return await self.read(lambda db: db.oldest_observed(after_block))

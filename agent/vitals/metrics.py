@@ -39,6 +39,7 @@ class Metrics:
     lines_total: Counter
     observability_lines_total: Counter
     source_bytes_total: Counter
+    source_last_line_timestamp_seconds: Gauge
     source_problem: Gauge
     records_total: Counter
     events_total: Counter
@@ -51,6 +52,7 @@ class Metrics:
     spool_max_bytes: Gauge
     spool_records: Gauge
     spool_oldest_age_seconds: Gauge
+    spool_seconds_to_full: Gauge
     spool_full: Gauge
     spool_commits_total: Counter
     spool_commit_seconds: Histogram
@@ -61,11 +63,16 @@ class Metrics:
     store_attempts_total: Counter
     store_receipts_total: Counter
     store_last_receipt_timestamp_seconds: Gauge
+    store_lag_seconds: Gauge
+    store_batches_waiting: Gauge
     store_exclusive: Gauge
     store_locked: Gauge
     store_lock_seconds: Gauge
+    store_lock_wanted_seconds: Gauge
     store_weaknesses: Gauge
     store_clock_offset_seconds: Gauge
+    store_certificate_expiry_timestamp_seconds: Gauge
+    heartbeat_interval_seconds: Gauge
     heartbeat_timestamp_seconds: Gauge
     head_size: Gauge
     forks_total: Counter
@@ -95,6 +102,7 @@ class Metrics:
         # PROMETHEUS_MULTIPROC_DIR, set for the service beside us, would make the library write our values into its files.
         prometheus_client.values.ValueClass = prometheus_client.values.MutexValue
         prometheus_client.disable_created_metrics()  # type: ignore[no-untyped-call]
+        self._stores: set[str] = set()
         self.registry = CollectorRegistry(auto_describe=True)
         ProcessCollector(registry=self.registry)
         for entry in CATALOGUE:
@@ -105,10 +113,15 @@ class Metrics:
         self.start_timestamp_seconds.set(started_at.timestamp())
         for gauge in (self.clock_synchronized, self.clock_offset_seconds, self.clock_max_error_seconds):
             gauge.set(math.nan)
+        self.spool_seconds_to_full.set(math.inf)
 
     def expect(self, sources: Iterable[str], stores: Iterable[str]) -> None:
         """Begin the series of these sources and stores at zero; those that have begun stay as they are."""
         known = {"source": tuple(sources), "store": tuple(stores)}
+        for store in known["store"]:
+            if store not in self._stores:
+                self._stores.add(store)
+                self.store_certificate_expiry_timestamp_seconds.labels(store).set(math.nan)
         for entry in CATALOGUE:
             instrument = getattr(self, entry.name)
             if entry.labels and not isinstance(instrument, Info):
@@ -132,6 +145,8 @@ class Metrics:
         self.store_lock_seconds.labels(store).set(standing.lock_seconds or 0.0)
         self.store_weaknesses.labels(store).set(len(standing.warnings))
         self.store_clock_offset_seconds.labels(store).set(_or_nan(standing.clock_offset_seconds))
+        self.store_lock_wanted_seconds.labels(store).set(standing.lock_wanted_seconds or 0.0)
+        self.store_certificate_expiry_timestamp_seconds.labels(store).set(_or_nan(standing.certificate_until))
 
     def exposition(self, accept: str = "") -> tuple[bytes, str]:
         """Return all metrics and their content type, as OpenMetrics 1.0 where the Accept header asks for it."""

@@ -18,14 +18,18 @@ class Standing(msgspec.Struct, frozen=True, kw_only=True):
             moment for two writers: ``weak create``.
         lock_mode: The retention lock that a new object was found under; None without one, or where nobody could look.
         lock_seconds: For how long it was locked from the moment it was stored; None likewise.
+        lock_wanted_seconds: For how long the configuration wants it locked; None where it does not say.
         clock_offset_seconds: The store's clock minus ours; None where it does not tell.
+        certificate_until: When the certificate that the store has shown expires, seconds since the epoch; None without TLS.
         warnings: One sentence for a person for each thing that is weaker than it should be.
     """
 
     exclusive: bool = True
     lock_mode: Literal["compliance", "governance"] | None = None
     lock_seconds: float | None = None
+    lock_wanted_seconds: float | None = None
     clock_offset_seconds: float | None = None
+    certificate_until: float | None = None
     warnings: tuple[str, ...] = ()
 
 

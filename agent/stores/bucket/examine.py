@@ -95,7 +95,9 @@ def judge(facts: Facts, settings: StoreSettings, *, exclusive: bool, now: dateti
         exclusive=exclusive,
         lock_mode=facts.lock_mode if locked else None,
         lock_seconds=facts.lock_seconds if locked else None,
+        lock_wanted_seconds=None if settings.retention is None else float(settings.retention.days * DAY_SECONDS),
         clock_offset_seconds=offset,
+        certificate_until=None if facts.certificate_until is None else facts.certificate_until.timestamp(),
         warnings=tuple(warnings),
     )
 

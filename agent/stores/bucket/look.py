@@ -20,7 +20,7 @@ from .proxies import proxy_for
 from .words import translate
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from obstore.store import AzureStore, GCSStore, S3Store
 
@@ -52,6 +52,7 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
         version: Its version, or None where there are none.
         lock_mode: The mode of its retention, or None.
         locked_until: When its retention ends, or None.
+        certificate_until: When the certificate expires that the store has shown; None without TLS.
     """
 
     status: int
@@ -60,6 +61,7 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     version: str | None = None
     lock_mode: Literal["compliance", "governance"] | None = None
     locked_until: datetime | None = None
+    certificate_until: datetime | None = None
 
     @property
     def lock_seconds(self) -> float | None:
@@ -132,16 +134,33 @@ async def look(store: S3Store | GCSStore | AzureStore, provider: Provider, key: 
     try:
         # The system's certificates take megabytes, which who speaks plain HTTP on its own machine can spare.
         context: ssl.SSLContext | bool = True
+        shown: list[str] = []
         if url.startswith("https:"):
             context = ssl.create_default_context()
             if ca_file is not None:
                 context.load_verify_locations(cafile=ca_file)
+            context.sslobject_class = _showing(shown.append)
         timeout = aiohttp.ClientTimeout(total=LOOK_SECONDS)
         async with (
             aiohttp.ClientSession(timeout=timeout, connector=aiohttp.TCPConnector(ssl=context)) as session,
             session.head(URL(url, encoded=True), proxy=proxy_for(url, os.environ)) as answer,
         ):
-            return read_facts(answer.status, {name.lower(): value for name, value in answer.headers.items()})
+            facts = read_facts(answer.status, {name.lower(): value for name, value in answer.headers.items()})
+            until = datetime.fromtimestamp(ssl.cert_time_to_seconds(shown[-1]), UTC) if shown else None
+            return msgspec.structs.replace(facts, certificate_until=until)
     except (aiohttp.ClientError, OSError, TimeoutError) as error:
         why = "no answer in time" if isinstance(error, TimeoutError) else str(error).partition("\n")[0] or type(error).__name__
         raise TransientError(f"cannot look at {key}: {why}") from error
+
+
+def _showing(note: Callable[[str], object]) -> type[ssl.SSLObject]:
+    """Return a class of TLS connections that tell until when the other side's certificate is good, once it was checked."""
+
+    class Showing(ssl.SSLObject):
+        def do_handshake(self) -> None:
+            super().do_handshake()
+            certificate = self.getpeercert()
+            if certificate and isinstance(until := certificate.get("notAfter"), str):
+                note(until)
+
+    return Showing
