@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import sys
 import time
 from pathlib import Path
@@ -26,6 +27,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
 
 LINES = 8000
 """Every second one an audit line of 8 KB that hardly compresses: twice what the smallest spool holds."""
+AUDIT_BYTES = len(bulky.audit_line(0))
 SERVICE = (sys.executable, str(Path(bulky.__file__)))
 SLOW_DOWN = b"<Error><Code>SlowDown</Code></Error>"
 FULL_SECONDS = 5.0
@@ -130,6 +132,14 @@ def test_gap_lets_the_service_go_on_and_states_what_was_lost(tmp_path: Path, rgw
     assert lost > 0
     assert found == sorted(set(found))
     assert (gap["cause"], gap["certainty"]) == ("spool_full", "known")
-    assert gap["detail"].startswith(f"{lost} audit lines of {lost * len(bulky.audit_line(0))} bytes ")
+    # What the worker read and gave up is counted in lines; what the parent threw away, if the worker took nothing, in bytes.
+    read = re.search(r"(\d+) audit lines of (\d+) bytes between these offsets were given up", gap["detail"])
+    unread = re.search(r"the relay threw away (\d+) bytes", gap["detail"])
+    assert read or unread, gap["detail"]
+    given_up = int(read[1]) if read else 0
+    assert given_up == (int(read[2]) if read else 0) / AUDIT_BYTES
+    assert given_up * AUDIT_BYTES + int(unread[1] if unread else 0) <= gap["to_offset"] - gap["from_offset"], gap["detail"]
+    assert lost * AUDIT_BYTES <= gap["to_offset"] - gap["from_offset"], gap["detail"]
+    assert given_up == lost or unread, gap["detail"]
     verdict = site.verify()
     assert (verdict.code, verdict.codes()) == (11, {"gap"})
