@@ -19,7 +19,7 @@ from .errors import TrailsealError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-_ATTRIBUTES: Final = {"exec": "execute", "verify": "verify_command", "trust": "trust_command"}
+_ATTRIBUTES: Final = {"exec": "execute", "verify": "verify_command", "trust": "trust_command", "watch": "watch_command"}
 """The commands whose function could not have the command's own name."""
 
 COMMANDS: Final = {
@@ -32,6 +32,7 @@ COMMANDS: Final = {
     "keygen": ("agent.commands.keygen", "Make an enrolment key for a service."),
     "verify": ("agent.reader.cli", "Check that a store's trails are intact and complete."),
     "trust": ("agent.reader.cli", "Print trust-file lines for the keys in a store."),
+    "watch": ("agent.reader.watch.cli", "Find silent, unclosed and missing trails from a store alone."),
     "copy": ("agent.commands.copy", "Copy a store's trails into another store, checked on the way."),
     "version": ("agent.commands.version", "Print the version."),
 }

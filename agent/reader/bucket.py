@@ -131,6 +131,25 @@ class BucketReader:
             else:
                 yield from self._paths(folder, depth - 1, failures)
 
+    def folders(self, path: str) -> list[str]:
+        """Return the folders in a folder; see `StoreProber`."""
+        return sorted(folder.rpartition("/")[2] for folder in self._folders(path))
+
+    def stored_at(self, key: str) -> float | None:
+        """Return when an object was written; see `StoreProber`. Of a key with several versions the oldest."""
+        pin = self.pins.get(key)
+        return self._ask("look at", key, lambda: self._stored_at(key)) if pin is None else pin.modified
+
+    def _stored_at(self, key: str) -> float | None:
+        from obstore import head  # noqa: PLC0415  as in `agent.stores.bucket.access`
+
+        try:
+            return float(head(self._bucket, key)["last_modified"].timestamp())
+        except FileNotFoundError as error:
+            if read_answer(error).code in NO_KEY or not read_answer(error).code:
+                return None
+            raise
+
     def _folders(self, path: str) -> list[str]:
         from obstore import list_with_delimiter  # noqa: PLC0415  as in `agent.stores.bucket.access`
 

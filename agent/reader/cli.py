@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
@@ -82,6 +82,9 @@ class _Duration(click.ParamType["timedelta"]):
             self.fail(str(error), param, ctx)
 
 
+DURATION: Final = _Duration()
+
+
 def _origin_glob(_: click.Context, __: click.Parameter, value: str | None) -> str | None:
     if value is not None and not is_origin_pattern(value):
         raise click.BadParameter("an origin has four parts: namespace/service/epoch/instance; * matches within one part")
@@ -89,7 +92,7 @@ def _origin_glob(_: click.Context, __: click.Parameter, value: str | None) -> st
 
 
 @contextmanager
-def _failing_clearly() -> Iterator[None]:
+def failing_clearly() -> Iterator[None]:
     """End with an error's message, hint and exit code instead of a traceback."""
     try:
         yield
@@ -101,7 +104,7 @@ def _failing_clearly() -> Iterator[None]:
         sys.exit(error.exit_code)
 
 
-def _reach_options(command: Callable[..., None]) -> Callable[..., None]:
+def reach_options(command: Callable[..., None]) -> Callable[..., None]:
     """Give a command the options that say how a bucket is reached; it takes them as one argument, ``reach``."""
 
     @click.option("--endpoint", metavar="URL", help="The server of an S3-compatible bucket; else AWS_ENDPOINT_URL, or the cloud's own.")
@@ -166,17 +169,17 @@ def _policy(retention: timedelta | None, mode: str | None, *, attest: bool) -> P
 @click.argument("store")
 @click.option("--trust", type=click.Path(path_type=Path), metavar="FILE", help="Whom to believe: lines of `<origin pattern> <vkey>`.")
 @click.option("--expected", type=click.Path(path_type=Path), metavar="FILE", help="YAML list of the trails that have to be there.")
-@click.option("--fresh", type=_Duration(), metavar="DURATION", help="Demand a head at most this old of every trail that is not closed.")
+@click.option("--fresh", type=DURATION, metavar="DURATION", help="Demand a head at most this old of every trail that is not closed.")
 @click.option("--origin", callback=_origin_glob, metavar="GLOB", help="Only trails that match, e.g. 'demo/payments/*/*'.")
 @click.option("--level", type=click.Choice(LEVELS), help="Demand a level of assurance: 12 if it is not reached.")
 @click.option(
-    "--retention", type=_Duration(), metavar="DURATION", help="The shortest retention every version must have; else the bucket's default."
+    "--retention", type=DURATION, metavar="DURATION", help="The shortest retention every version must have; else the bucket's default."
 )
 @click.option(
     "--retention-mode", type=click.Choice([mode.value for mode in Mode]), help="The weakest mode that will do; compliance by default."
 )
 @click.option("--no-attest", is_flag=True, help="Do not look at the versions and locks of a bucket.")
-@_reach_options
+@reach_options
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document (docs/verify.md describes it).")
 @click.option("--quiet", is_flag=True, help="Print the closing line only, and no progress bar.")
 def verify_command(  # noqa: D103, PLR0913 -- click shows the help text; one argument for every option
@@ -194,7 +197,7 @@ def verify_command(  # noqa: D103, PLR0913 -- click shows the help text; one arg
     as_json: bool,
     quiet: bool,
 ) -> None:
-    with _failing_clearly():
+    with failing_clearly():
         options = Options(
             trust=TrustFile.load(trust) if trust else TrustFile(),
             expected=load_expected(expected) if expected else None,
@@ -240,10 +243,10 @@ def verify_command(  # noqa: D103, PLR0913 -- click shows the help text; one arg
 
 @click.command("trust", help=_TRUST_HELP)
 @click.argument("store")
-@_reach_options
+@reach_options
 def trust_command(store: str, reach: Reach) -> None:  # noqa: D103 -- click shows the help text
     from .report import printable
 
-    with _failing_clearly():
+    with failing_clearly():
         for line in trust_lines(open_store(store, reach)):
             click.echo(printable(line))

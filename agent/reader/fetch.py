@@ -80,6 +80,29 @@ class StoreReader(Protocol):
         ...
 
 
+class StoreProber(Protocol):
+    """Look at single places of a store: what a watcher needs. Methods may be called by several threads.
+
+    Guarantees: what is there but cannot be read raises `NotVerifiedError`; it is never taken for absent.
+    """
+
+    def folders(self, path: str) -> list[str]:
+        """Return the names of the folders in a folder, sorted; none if it is not there."""
+        ...
+
+    def stored_at(self, key: str) -> float | None:
+        """Return when an object was written, in seconds since 1970 by the store's clock; None if there is no such object."""
+        ...
+
+    def read(self, key: str, limit_bytes: int) -> bytes | None:
+        """Return an object's bytes; see `StoreReader`."""
+        ...
+
+
+class OpenStore(StoreReader, StoreProber, Protocol):
+    """Be a store that can be read whole or looked at."""
+
+
 def too_large(key: str, size: int, limit_bytes: int) -> NotVerifiedError:
     """Return the error for an object that is larger than anything that belongs there."""
     return NotVerifiedError(f"{key} has {size} bytes; a verifier reads no more than {limit_bytes} of such an object")
@@ -138,6 +161,30 @@ class DirectoryReader:
                 failures.append(error)
         if failures:
             raise failures[0]
+
+    def folders(self, path: str) -> list[str]:
+        """Return the folders in a folder; see `StoreProber`."""
+        if not os.path.isdir(self._root):  # noqa: PTH112 -- never raises, as Path.is_dir does
+            raise NotVerifiedError(f"there is no store at {self._root} any more", hint="Is something not mounted?")
+        self._refuse_links(path)
+        failures: list[NotVerifiedError] = []
+        names = [name for (name,) in self._folders(path, 1, failures)]
+        if failures:
+            raise failures[0]
+        return names
+
+    def stored_at(self, key: str) -> float | None:
+        """Return when an object was written; see `StoreProber`."""
+        self._refuse_links(key.rpartition("/")[0] or ".")
+        try:
+            status = os.lstat(f"{self._root}/{key}")
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        except OSError as error:
+            raise NotVerifiedError(
+                f"cannot look at {key}: {error.strerror}", hint="Read permission is needed on the whole store."
+            ) from error
+        return status.st_mtime if stat.S_ISREG(status.st_mode) else None
 
     def _folders(self, path: str, depth: int, failures: list[NotVerifiedError]) -> Iterator[tuple[str, ...]]:
         """Yield the folders so many levels below a folder, sorted; what cannot be listed is noted and passed over."""
@@ -308,6 +355,15 @@ class MemoryReader:
             if not prefix or key.startswith(f"{prefix}/"):
                 yield ObjectInfo(key, len(raw), self.modified.get(key, self._modified))
 
+    def folders(self, path: str) -> list[str]:
+        """Return the folders in a folder; see `StoreProber`."""
+        below = (key.removeprefix(f"{path}/") for key in list(self.contents) if key.startswith(f"{path}/"))
+        return sorted({rest.partition("/")[0] for rest in below if "/" in rest})
+
+    def stored_at(self, key: str) -> float | None:
+        """Return when an object was written; see `StoreProber`."""
+        return self.modified.get(key, self._modified) if key in self.contents else None
+
     def read(self, key: str, limit_bytes: int) -> bytes | None:
         """Return an object's bytes; see `StoreReader`."""
         raw = self.contents.get(key)
@@ -333,7 +389,7 @@ class Reach:
     ca_file: str | None = None
 
 
-def open_store(where: str, reach: Reach | None = None) -> StoreReader:
+def open_store(where: str, reach: Reach | None = None) -> OpenStore:
     """Open the store that a command line names.
 
     Args:
@@ -357,7 +413,7 @@ def open_store(where: str, reach: Reach | None = None) -> StoreReader:
     return DirectoryReader(Path(unquote(url.path)))
 
 
-def _open_bucket(where: str, reach: Reach) -> StoreReader:
+def _open_bucket(where: str, reach: Reach) -> OpenStore:
     # Imported here because a folder needs none of it.
     from ..config import BucketAddress, parse_endpoint  # noqa: PLC0415
     from ..stores.bucket import Access  # noqa: PLC0415
