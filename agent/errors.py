@@ -131,6 +131,13 @@ class StateError(TrailsealError):
     default_hint = "One agent owns one state directory; `trailseal check --config FILE` says what is wrong with it."
 
 
+class StateInUseError(StateError):
+    """The state directory belongs to another agent, or to a command, that still runs; the exit code is sysexits.h's ``EX_TEMPFAIL``."""
+
+    exit_code = 75
+    default_hint = "Stop the other one, or give this one a state directory of its own."
+
+
 class DurabilityError(TrailsealError):
     """The disk refused to make bytes durable; going on would acknowledge what may not be there.
 

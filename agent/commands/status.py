@@ -20,7 +20,7 @@ def status(config: str, as_json: bool) -> int:  # noqa: FBT001  click passes opt
     Exit code 0 if it is ready, 1 if it is not, 2 if none runs.
     """
     from ..config import load
-    from ..vitals.server import fetch_status
+    from ..vitals.ask import fetch_status
 
     answer = fetch_status(load(config, os.environ).state)
     click.echo(json.dumps(answer, indent=2) if as_json else "\n".join(_lines(answer)))

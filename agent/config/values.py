@@ -217,7 +217,11 @@ class FilePath:
     def read(self, node: Node) -> str:
         """Return the absolute path."""
         path = folder_of(node) / Text().read(node)
-        if self.must_exist and not path.is_file():
+        try:
+            there = not self.must_exist or path.is_file()
+        except OSError as error:
+            raise node.error(f"cannot look at {path}: {error.strerror}", "The agent's user must be able to read it.") from error
+        if not there:
             raise node.error(f"there is no file {path}", "A relative path begins at the folder of the configuration file.")
         return str(path)
 

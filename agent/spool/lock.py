@@ -15,7 +15,7 @@ import fcntl
 import os
 from typing import TYPE_CHECKING, Self
 
-from ..errors import StateError
+from ..errors import StateInUseError
 from .connection import refusal, sync_folder
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ class StateLock:
             holder = os.pread(fd, 32, 0).decode("ascii", "replace").strip() or "unknown"
             os.close(fd)
             message = f"the state directory {self._path.parent} is in use by another agent (process {holder})"
-            raise StateError(message, hint="Stop that agent, or give this one a state directory of its own.") from error
+            raise StateInUseError(message) from error
         self._fd = fd
         with contextlib.suppress(OSError):  # The holder's number is for the message above; a full disk must not prevent the start.
             os.ftruncate(fd, 0)

@@ -11,8 +11,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
-import http.client
-import json
 import os
 import socket
 from pathlib import Path
@@ -21,18 +19,15 @@ from typing import TYPE_CHECKING, Any, Final
 from aiohttp import web
 
 from ..errors import StateError
+from .ask import SOCKET_NAME, short_path
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+    from collections.abc import AsyncIterator, Callable, Mapping
 
     from ..config import Settings
     from .health import Health
     from .metrics import Metrics
 
-SOCKET_NAME: Final = "agent.sock"
-
-_MAX_SOCKET_PATH_BYTES: Final = 100
-_STATUS_TIMEOUT_SECONDS: Final = 5.0
 _HEADERS: Final = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
 _INDEX: Final = "trailseal\n\n/metrics\n/livez\n/readyz\n/status\n"
 
@@ -99,7 +94,7 @@ async def serve(settings: Settings, metrics: Metrics, health: Health, status: Ca
     await runner.setup()
     try:
         port = await _listen(settings, runner)
-        with _short_path(settings.state) as path:
+        with short_path(settings.state) as path:
             await web.SockSite(runner, _bind_socket(path, settings.state)).start()
             beating = asyncio.create_task(health.keep_beating())
             try:
@@ -110,48 +105,6 @@ async def serve(settings: Settings, metrics: Metrics, health: Health, status: Ca
                     os.unlink(path)  # noqa: PTH108 - through the directory's descriptor, as it was made
     finally:
         await runner.cleanup()
-
-
-def fetch_status(state_directory: str) -> dict[str, Any]:
-    """Ask the agent that runs on a state directory for its status (blocking).
-
-    Args:
-        state_directory: The directory from the configuration.
-
-    Raises:
-        StateError: No agent runs there, or it does not answer.
-    """
-    try:
-        with _short_path(state_directory) as path, contextlib.closing(_UnixConnection(path)) as connection:
-            connection.request("GET", "/status")
-            response = connection.getresponse()
-            body = response.read()
-            if response.status != http.client.OK:
-                raise StateError(f"the agent on {state_directory} answered {response.status} {response.reason}")
-            answer: dict[str, Any] = json.loads(body)
-            return answer
-    except (FileNotFoundError, ConnectionRefusedError, NotADirectoryError) as error:
-        raise StateError(f"no agent runs on {state_directory}", hint="Start one, or name its configuration with --config FILE.") from error
-    except PermissionError as error:
-        raise StateError(f"the agent's socket in {state_directory} is not yours to use", hint="Run this as the agent's user.") from error
-    except TimeoutError as error:
-        raise StateError(f"the agent on {state_directory} did not answer within {_STATUS_TIMEOUT_SECONDS:g} s") from error
-    except (OSError, http.client.HTTPException, ValueError) as error:
-        raise StateError(f"the agent on {state_directory} gave no usable answer: {error}") from error
-
-
-class _UnixConnection(http.client.HTTPConnection):
-    """Speak HTTP over a socket in the file system."""
-
-    def __init__(self, path: str) -> None:
-        super().__init__("localhost", timeout=_STATUS_TIMEOUT_SECONDS)
-        self._path = path
-
-    def connect(self) -> None:
-        """Connect to the path."""
-        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self.sock.settimeout(self.timeout)
-        self.sock.connect(self._path)
 
 
 async def _listen(settings: Settings, runner: web.AppRunner) -> int | None:
@@ -186,20 +139,6 @@ def _bind_socket(path: str, state_directory: str) -> socket.socket:
         listener.close()
         raise StateError(f"cannot make the socket {SOCKET_NAME} in {state_directory}: {error.strerror}") from error
     return listener
-
-
-@contextlib.contextmanager
-def _short_path(state_directory: str) -> Iterator[str]:
-    """Yield a path of the socket that fits into ``sockaddr_un`` (108 bytes, unix(7)), however deep the directory lies."""
-    plain = str(Path(state_directory) / SOCKET_NAME)
-    if len(os.fsencode(plain)) <= _MAX_SOCKET_PATH_BYTES:
-        yield plain
-        return
-    descriptor = os.open(state_directory, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        yield f"/proc/self/fd/{descriptor}/{SOCKET_NAME}"
-    finally:
-        os.close(descriptor)
 
 
 def _json(data: Mapping[str, Any], *, ok: bool) -> web.Response:

@@ -138,6 +138,8 @@ class Watcher:
 
     async def _watch_folders(self, paths: frozenset[str], *, recursive: bool) -> None:
         while True:
+            # Runs once this task waits, when the watch is there: what came before it was not seen by anybody.
+            asyncio.get_running_loop().call_soon(self._on_folder)
             try:
                 async for _ in awatch(
                     *sorted(paths),

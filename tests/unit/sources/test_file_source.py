@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING
 import pytest
 
 from agent.errors import DurabilityError
-from agent.sources.file import TailSettings, wake
+from agent.sources.file import TailSettings, discover, wake
 from agent.sources.file.handle import PlainHandle
 from tests.support.tail_bench import Bench, turn
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Sequence
 
     from agent.intake import Append
 
@@ -431,3 +431,26 @@ async def test_a_busy_rotating_writer_is_followed_live_through_crashes(tmp_path:
         await until(lambda: len(bench.ids()) >= len(bench.written), 10)
     assert bench.ids() == bench.written
     assert bench.gaps() == []
+
+
+async def test_a_file_that_appears_before_the_folder_is_watched_is_not_left_to_the_next_rescan(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    bench = Bench(tmp_path, TailSettings(rescan_seconds=3600))
+    real = discover.folders
+    made: list[Path] = []
+
+    def folders(patterns: Sequence[str]) -> tuple[frozenset[str], frozenset[str]]:
+        if not made:
+            made.append(bench.path)
+            bench.write(audit=1)
+        return real(patterns)
+
+    monkeypatch.setattr(discover, "folders", folders)
+    stop = asyncio.Event()
+    task = asyncio.create_task(bench.source().run(stop))
+    async with asyncio.timeout(20):
+        while bench.ids() != bench.written or not made:
+            await asyncio.sleep(0.01)
+    stop.set()
+    await task

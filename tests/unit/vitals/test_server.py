@@ -11,10 +11,11 @@ import pytest
 
 from agent.config import load
 from agent.errors import ConfigError, StateError
+from agent.vitals.ask import SOCKET_NAME, fetch_status
 from agent.vitals.clock import ManualClock
 from agent.vitals.health import ALIVE_SECONDS, Health
 from agent.vitals.metrics import Metrics
-from agent.vitals.server import SOCKET_NAME, fetch_status, serve
+from agent.vitals.server import serve
 
 STATUS = {"origin": "demo/payments/01jh/host", "size": 1042, "stores": {"main": "ok"}}
 
@@ -140,7 +141,7 @@ async def test_a_status_that_fails_is_the_asker_s_error_only(running):
 
 
 async def test_an_agent_that_does_not_answer_is_given_up_on(running, monkeypatch):
-    monkeypatch.setattr("agent.vitals.server._STATUS_TIMEOUT_SECONDS", 0.1)
+    monkeypatch.setattr("agent.vitals.ask._STATUS_TIMEOUT_SECONDS", 0.1)
     with socket.socket(socket.AF_UNIX) as mute:
         mute.bind(str(Path(running.settings.state) / SOCKET_NAME))
         mute.listen()
