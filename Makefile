@@ -69,6 +69,22 @@ campaign: setup ## Inject 1200 faults into the running agent and show what was l
 demo: ## Show the product at work on a real service
 	PYTHON="$(PYTHON)" scripts/demo.sh
 
+.PHONY: image
+image: ## Build the container image (docker or podman)
+	scripts/image.sh
+
+.PHONY: wheel
+wheel: setup ## Build the wheel twice, compare, and print its SHA-256
+	PYTHON="$(BIN)/python" scripts/wheel.sh
+
+.PHONY: sbom
+sbom: setup ## Write the bill of materials of the locked requirements
+	PYTHON="$(BIN)/python" scripts/sbom.sh dist
+
+.PHONY: audit
+audit: setup ## Ask OSV about every locked requirement (needs the internet)
+	"$(BIN)/python" scripts/audit.py
+
 .PHONY: lock
 lock: ## Resolve and lock the requirements anew (needs uv)
 	@command -v "$(UV)" >/dev/null || { echo "make: locking needs uv; install it (pipx install uv) or name it: UV=/path/to/uv make lock" >&2; exit 1; }

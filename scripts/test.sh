@@ -22,12 +22,7 @@ step ruff check .
 step mypy
 step lint-imports --no-logo
 # By files, because tests of a file may share something costly. pytest-xdist's groups have no effect with pytest 9.2.
-parallel=(--numprocesses "${WORKERS:-2}" --dist loadfile)
-if [ "$#" -eq 0 ]; then
-  # logrotate against a log at full speed, several times a second: what that destroys is measured, so it has the machine to itself.
-  alone=tests/integration/test_logrotate.py
-  step pytest "$alone"
-fi
+parallel=(--numprocesses "${WORKERS:-2}" --dist loadfile --durations 15)
 set -- "${parallel[@]}" "$@"
 printf '== pytest %s\n' "$*"
 exec pytest "$@"
