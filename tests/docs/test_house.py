@@ -24,7 +24,17 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 SUPPORTED = ["3.11", "3.12", "3.13"]
 LOCKS = ["runtime", "attest", "dev"]
 PAPERS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
-SCRIPTS = [".ci/run", "scripts/azurite.sh", "scripts/demo.sh", "scripts/image.sh", "scripts/packages.sh", "scripts/sbom.sh", "scripts/setup.sh", "scripts/test.sh", "scripts/wheel.sh"]
+SCRIPTS = [
+    ".ci/run",
+    "scripts/azurite.sh",
+    "scripts/demo.sh",
+    "scripts/image.sh",
+    "scripts/packages.sh",
+    "scripts/sbom.sh",
+    "scripts/setup.sh",
+    "scripts/test.sh",
+    "scripts/wheel.sh",
+]
 
 
 def name_of(requirement: str) -> str:
