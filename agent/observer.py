@@ -208,7 +208,9 @@ class Observer:
         """Note the stores that count from now on."""
         required = {store.id for store in settings.stores if store.required}
         stores = {store.id for store in settings.stores}
-        for gone in (self._required | self._standings.keys() | self._troubles.keys()) - stores:
+        for gone in (self._required | self._optional | self._standings.keys() | self._troubles.keys()) - stores:
+            self._metrics.forget_store(gone)
+            self._lagging.discard(gone)
             self._troubles.pop(gone, None)
             self._standings.pop(gone, None)
             self._health.forget(f"store {gone}")
@@ -217,8 +219,6 @@ class Observer:
             self._health.forget(f"store {changed}")
         self._required = required
         self._optional = stores - required
-        for gone in self._lagging - stores:
-            self._show_lag(gone, 0, 0.0)
         for store in settings.stores:
             if store.required and not self._health.knows(f"store {store.id}"):
                 self._health.set(f"store {store.id}", ok=False, detail="starting")

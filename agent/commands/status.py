@@ -17,12 +17,13 @@ from .agent import CONFIG_OPTION
 def status(config: str, as_json: bool) -> int:  # noqa: FBT001  click passes options by name
     """Ask the agent that runs on this configuration's state directory how it is.
 
-    Exit code 0 if it is ready, 1 if it is not, 2 if none runs.
+    Exit code 0 if it is ready, 1 if it is not, 2 if none runs. Of the file only `state` is read: while what is on disk is wrong,
+    the agent runs on with what it had, and says so.
     """
-    from ..config import load
+    from ..config import load_state
     from ..vitals.ask import fetch_status
 
-    answer = fetch_status(load(config, os.environ).state)
+    answer = fetch_status(load_state(config, os.environ))
     click.echo(json.dumps(answer, indent=2) if as_json else "\n".join(_lines(answer)))
     return 0 if answer.get("ready") else 1
 

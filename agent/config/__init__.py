@@ -7,7 +7,7 @@ The package must not open anything but the files that the configuration names.
 from __future__ import annotations
 
 from .bucket import BucketAddress, Retention, Store, is_plain_http, parse_endpoint
-from .loading import load, require_sources, with_stream_source
+from .loading import load, load_state, require_sources, with_stream_source
 from .settings import Audit, Document, Journal, Limits, Log, Observability, Seal, Settings, Socket, Source, SourceKind, Spool, Vitals
 from .values import Address, format_duration, format_size
 
@@ -33,6 +33,7 @@ __all__ = [
     "format_size",
     "is_plain_http",
     "load",
+    "load_state",
     "parse_endpoint",
     "require_sources",
     "with_stream_source",

@@ -18,7 +18,7 @@ import msgspec
 from ..trail.layout import fold_name
 from .document import Node, read_document
 from .settings import Document, Settings, Source
-from .values import Section
+from .values import FilePath, Section
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -51,6 +51,23 @@ def load(path: str, environ: Mapping[str, str]) -> Settings:
     _check_sockets(settings)
     _check_stores(settings)
     return settings
+
+
+def load_state(path: str, environ: Mapping[str, str]) -> str:
+    """Return the state directory that a configuration file names, whatever else in it is wrong.
+
+    Args:
+        path: The file.
+        environ: As for `load`.
+
+    Raises:
+        ConfigError: The file cannot be read as YAML, or names no state directory.
+    """
+    root = read_document(path, environ)
+    named = dict(root.pairs()).get("state") if root.kind == "mapping" else None
+    if named is None:
+        raise root.child("state").error("this key is missing")
+    return FilePath().read(named)
 
 
 def with_stream_source(settings: Settings, kind: Literal["pipe", "command"], argv: Sequence[str] = ()) -> Settings:

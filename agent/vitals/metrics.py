@@ -7,6 +7,7 @@ the heartbeat. This module must not read anything by itself but the process's ow
 
 from __future__ import annotations
 
+import contextlib
 import math
 from itertools import product
 from typing import TYPE_CHECKING
@@ -15,7 +16,7 @@ import prometheus_client.values
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info, ProcessCollector
 from prometheus_client.exposition import choose_encoder
 
-from .catalogue import CATALOGUE, COMMIT_BUCKETS_SECONDS, PREFIX, Instrument
+from .catalogue import CATALOGUE, COMMIT_BUCKETS_SECONDS, PREFIX, STORE, Instrument
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -127,6 +128,14 @@ class Metrics:
             if entry.labels and not isinstance(instrument, Info):
                 for values in product(*(label.values if label.values is not None else known[label.name] for label in entry.labels)):
                     instrument.labels(*values)
+
+    def forget_store(self, store: str) -> None:
+        """Show no more what a store was like that is not configured any more; what was counted stays."""
+        for entry in CATALOGUE:
+            if entry.labels == (STORE,) and entry.type == "gauge":
+                with contextlib.suppress(KeyError):
+                    getattr(self, entry.name).remove(store)
+        self._stores.discard(store)
 
     def confirm_heartbeat(self, at: datetime) -> None:
         """Note that a batch has the receipts of every required store, at a UTC time."""

@@ -121,6 +121,13 @@ def test_status_says_what_the_agent_does_and_that_none_runs(tmp_path: Path) -> N
         assert answer["head"]["key"] in told.stdout
         assert answer["head"]["key"] in trailseal("trust", site.store).stdout
         assert stat.S_IMODE((site.state / "agent.sock").stat().st_mode) == 0o600
+        sound = site.config.read_text(encoding="utf-8")
+        site.config.write_text(sound.replace('"namespace"', '"namespce"'), encoding="utf-8")
+        assert trailseal("check", "--config", site.config).returncode == 2
+        assert answer["head"]["key"] in trailseal("status", "--config", site.config).stdout
+        site.config.write_text("{}", encoding="utf-8")
+        assert "state: this key is missing" in trailseal("status", "--config", site.config).stderr
+        site.config.write_text(sound, encoding="utf-8")
     killed = trailseal("status", "--config", site.config)
     assert killed.returncode == 2
 

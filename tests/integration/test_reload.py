@@ -257,8 +257,13 @@ def test_a_store_that_is_added_gets_what_is_sealed_from_then_on_and_one_that_is_
     with site.run() as agent:
         until(lambda: "store broken" in conditions(site) and site.trails.event_ids() == loggen.event_ids(100), "one store of two")
         until(lambda: (site.status() or {})["spool"]["batches_waiting"] >= 2, "batches that wait for the other")
+        lag = 'trailseal_store_lag_seconds{store="%s"}'
+        until(lambda: site.metrics()[lag % "broken"] > 0, "the lag of the store that is away")
         change(site, stores=[main])
         until(site.is_ready, "an agent that misses nothing")
+        # What is shown of a store that is not configured any more would be alerted on for ever.
+        until(lambda: lag % "broken" not in site.metrics(), "a store that is spoken of no more")
+        assert lag % "main" in site.metrics()
         until(lambda: (site.status() or {})["spool"]["batches_waiting"] == 0, "an empty spool")
         added = {"id": "added", "directory": str(tmp_path / "added")}
         change(site, stores=[main, added])
