@@ -88,8 +88,15 @@ class Trail(NamedTuple):
     def data(self) -> str:
         return next(key for key in self.made.objects if key.startswith("records/"))
 
-    def run(self, *options: str, keys: tuple[str, str] | None = None, command: tuple[str, ...] = (str(TRAILSEAL),), **environ: str) -> Any:
-        """Run `verify` as a user does, credentials and endpoint in the environment."""
+    def run(
+        self,
+        *options: str,
+        keys: tuple[str, str] | None = None,
+        command: tuple[str, ...] = (str(TRAILSEAL),),
+        what: str = "verify",
+        **environ: str,
+    ) -> Any:
+        """Run `verify`, or another command, as a user does, credentials and endpoint in the environment."""
         access, secret = keys or (self.server.admin.access_key, self.server.admin.secret_key)
         environment = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")} | {
             "AWS_ACCESS_KEY_ID": access,
@@ -97,7 +104,7 @@ class Trail(NamedTuple):
             "AWS_ENDPOINT_URL": self.server.endpoint,
             **environ,
         }
-        arguments = [*command, "verify", self.url, "--trust", str(self.trust), *options]
+        arguments = [*command, what, self.url, "--trust", str(self.trust), *options]
         return subprocess.run(arguments, capture_output=True, text=True, env=environment, timeout=200, check=False)
 
     def verify(self, *options: str, **others: Any) -> Verdict:
@@ -423,3 +430,25 @@ class TestWhileItIsWrittenTo:
             for _ in range(3):
                 verdict = trail.verify("--level", "locked", "--fresh", "1m")
                 assert (verdict.code, verdict.findings()) == (0, [])
+
+
+def test_a_watcher_finds_the_newest_seal_in_a_bucket_and_is_not_taken_in_by_a_newer_one_of_somebody_else(
+    make: Callable[..., Trail], tmp_path: Path
+) -> None:
+    trail = make()
+    expected = tmp_path / "expected.yaml"
+    expected.write_text("trails: [{namespace: '*', service: '*', instance: '*', max_silence: 3650d}]", encoding="utf-8")
+
+    def watch() -> tuple[int, dict[str, Any]]:
+        done = trail.run("--expected", str(expected), "--json", what="watch")
+        assert done.stdout, done.stderr
+        (found,) = json.loads(done.stdout)["trails"]
+        return done.returncode, found
+
+    code, found = watch()
+    newest = trail.made.batch - 1
+    assert (code, found["batch"], found["origin"]) == (0, newest, str(trail.made.origin))
+    assert abs(found["stored_at"] - time.time()) < 600
+    trail.put(trail.seal(newest + 1), b"nonsense")
+    code, found = watch()
+    assert (code, found["batch"], found["state"]) == (10, newest + 1, "forged")
