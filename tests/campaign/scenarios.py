@@ -201,8 +201,8 @@ def two_agents(fault: Fault, rig: Rig, outcome: Outcome) -> None:
             code = second.process.wait(20)
             outcome.exits.append(code)
             outcome.met = 1
-            if code != 2:
-                outcome.problems.append(f"the second agent ended with {code} and not with 2")
+            if code != 75:
+                outcome.problems.append(f"the second agent ended with {code} and not with 75")
         writer.finish()
         if agent.process.poll() is not None:
             outcome.problems.append(f"the first agent ended with {agent.process.returncode}")

@@ -156,7 +156,7 @@ def test_two_agents_on_one_state_the_second_refuses(tmp_path: Path) -> None:
     with site.run() as first:
         first.ready()
         with site.run() as second:
-            assert second.process.wait(30) == 2
+            assert second.process.wait(30) == 75
         assert "in use" in second.log
         assert first.process.poll() is None
         assert site.is_ready()

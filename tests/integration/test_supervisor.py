@@ -77,7 +77,7 @@ def test_a_store_that_is_away_shows_in_the_status(tmp_path: Path, manager: Manag
     site = Site(tmp_path / "site")
     with site.run(env=environment(manager)):
         until(lambda: any(message.startswith("STATUS=not ready: store main: ") for message in manager.heard()), "the trouble")
-        assert "READY=1" in manager.heard()
+        until(lambda: "READY=1" in manager.heard(), "READY=1, store or no store")
         assert "WATCHDOG=1" not in manager.heard()
 
 
