@@ -3,7 +3,7 @@
 Invariants: an unknown key, a wrong type or an empty list is an error with file, line and key. This module must not look at a store.
 
     trails:
-      - {namespace: demo, service: payments, instance: "web-*", since: 2026-01-01, max_silence: 5m}
+      - {namespace: demo, service: payments, instance: "web-*", since: 2026-01-01, max_silence: 5m, live: 2}
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 _UNITS: Final = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400}
 _DURATION: Final = re.compile(r"([0-9]+(?:\.[0-9]+)?)(ms|s|m|h|d)")
 _PARTS: Final = ("namespace", "service", "instance")
-_KEYS: Final = (*_PARTS, "since", "max_silence")
+_KEYS: Final = (*_PARTS, "since", "max_silence", "live")
 
 
 def parse_duration(text: str) -> timedelta:
@@ -57,6 +57,7 @@ class ExpectedTrail:
         since: The instance's history must reach back to this time, if given.
         max_silence: The greatest age its newest seal may have unless the trail was closed, if given.
         line: Where the entry stands in the file.
+        live: How many instances have to be at work when somebody watches, 1 or more, if given.
     """
 
     namespace: str
@@ -65,6 +66,7 @@ class ExpectedTrail:
     since: datetime | None
     max_silence: timedelta | None
     line: int
+    live: int | None = None
 
     def matches(self, origin: Origin) -> bool:
         """Tell whether a trail is one of those the entry means."""
@@ -131,7 +133,9 @@ def _entry(entries: CommentedSeq, index: int, file: str) -> ExpectedTrail:
         if key not in _KEYS:
             raise ConfigError("unknown key", file=file, line=entry.lc.key(key)[0] + 1, key=f"{place}.{key}", hint=_hint())
     names = {part: _name(entry, part, file, line, place) for part in _PARTS}
-    return ExpectedTrail(**names, since=_since(entry, file, place), max_silence=_silence(entry, file, place), line=line)
+    return ExpectedTrail(
+        **names, since=_since(entry, file, place), max_silence=_silence(entry, file, place), line=line, live=_live(entry, file, place)
+    )
 
 
 def _name(entry: CommentedMap, part: str, file: str, line: int, place: str) -> str:
@@ -171,3 +175,11 @@ def _silence(entry: CommentedMap, file: str, place: str) -> timedelta | None:
     except ValueError as error:
         line = entry.lc.value("max_silence")[0] + 1
         raise ConfigError(str(error), file=file, line=line, key=f"{place}.max_silence", hint="Write for example 5m.") from error
+
+
+def _live(entry: CommentedMap, file: str, place: str) -> int | None:
+    value: Any = entry.get("live")
+    if value is None or (isinstance(value, int) and not isinstance(value, bool) and value >= 1):
+        return value
+    line = entry.lc.value("live")[0] + 1
+    raise ConfigError("not a number of instances, 1 or more", file=file, line=line, key=f"{place}.live", hint="Write for example 2.")

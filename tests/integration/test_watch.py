@@ -64,14 +64,19 @@ def test_an_ephemeral_agent_that_ends_in_order_is_closed_for_good(site: Site) ->
     site.configure(ephemeral=True, sources=None)
     with site.run("exec", "--", "echo", loggen.audit_line(1).decode().strip()) as agent:
         assert agent.process.wait(40) == 0, agent.log
-    code, found = watch(site)
+    code, found = watch(site, "--once")
     assert (code, found["counts"]) == (0, {"closed": 1})
+    # But nobody is at work any more, and where that is wanted it is said.
+    (site.folder / "expected.yaml").write_text(EXPECTED.replace("}", ", live: 1}"))
+    code, found = watch(site)
+    assert (code, found["fine"], len(found["missing"])) == (11, False, 1)
 
 
 def test_what_was_never_there_is_missing_and_a_store_that_is_not_there_is_no_good_news(site: Site) -> None:
     site.store.mkdir()
     code, found = watch(site)
-    assert (code, found["missing"]) == (11, [{"expected": "demo/payments/*/node-1", "line": 2}])
+    why = "no instance matches line 2 of the expected file"
+    assert (code, found["missing"]) == (11, [{"expected": "demo/payments/*/node-1", "line": 2, "why": why}])
     site.store.rmdir()
     done = trailseal("watch", str(site.store), "--expected", str(site.folder / "expected.yaml"))
     assert done.returncode == 12
@@ -136,6 +141,14 @@ def test_it_keeps_looking_tells_prometheus_and_pings_only_while_all_is_well(site
                 assert switch.pings == pings
                 site.store.rename(site.folder / "elsewhere")
                 until(lambda: metrics(url)["trailseal_watch_failed_looks_total"] >= 1, "a look that failed")
+                stands_still = metrics(url)["trailseal_watch_last_success_timestamp_seconds"]
+                failed = metrics(url)["trailseal_watch_failed_looks_total"]
+                until(lambda: metrics(url)["trailseal_watch_failed_looks_total"] > failed, "another one that failed")
+                assert metrics(url)["trailseal_watch_last_success_timestamp_seconds"] == stands_still
+                (site.folder / "elsewhere").rename(site.store)
+                until(
+                    lambda: metrics(url)["trailseal_watch_last_success_timestamp_seconds"] > stands_still, "a look at a store that is back"
+                )
                 watching.send_signal(signal.SIGTERM)
                 assert watching.wait(20) == 0
             finally:

@@ -2,6 +2,8 @@
 
     newest    the newest seal of every trail, found without listing seals
     judge     what it says of a trail: live, late, silent, unclosed … (pure)
+    looking   both, as often as asked
+    keep      again and again, for Prometheus and a dead man's switch
     show      a table and JSON for people, metrics for Prometheus
     cli       the command `watch`
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import io
 import signal
 import sys
 import threading
-from contextlib import closing, nullcontext
-from datetime import UTC, datetime
+from contextlib import closing
+from datetime import timedelta
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import urlsplit
 
 import click
 
@@ -18,8 +21,6 @@ from ..fetch import open_store
 from ..trustfile import TrustFile
 
 if TYPE_CHECKING:
-    from datetime import timedelta
-
     from ..fetch import Reach
     from .judge import Report
 
@@ -39,11 +40,15 @@ Examples:
 Exit codes (the worst wins, in the order 10, 12, 11):
    0  everybody gives signs of life
   10  the newest seal of a trail is not its own
-  11  a trail is silent, late or unclosed, an expected one is missing, or a clock is wrong
+  11  a trail is silent, late or unclosed, an expected one is missing, too few are at work, or a clock is wrong
   12  the store cannot be read, or nobody vouches for a trail
    1  the program failed
    2  usage or a file named on the command line is wrong
 """
+
+
+_SHORTEST: Final = timedelta(milliseconds=100)
+_LONGEST: Final = timedelta(days=1)
 
 
 def _address(_: click.Context, __: click.Parameter, value: str | None) -> tuple[str, int] | None:
@@ -56,8 +61,21 @@ def _address(_: click.Context, __: click.Parameter, value: str | None) -> tuple[
 
 
 def _url(_: click.Context, __: click.Parameter, value: str | None) -> str | None:
-    if value is not None and not value.startswith(("http://", "https://")):
+    if value is None:
+        return None
+    try:
+        parts = urlsplit(value)
+        good = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0 and value.isascii() and value.isprintable()
+    except ValueError:
+        good = False
+    if not good or " " in value:
         raise click.BadParameter("write an http:// or https:// URL")
+    return value
+
+
+def _pause(_: click.Context, __: click.Parameter, value: timedelta | None) -> timedelta | None:
+    if value is not None and not _SHORTEST <= value <= _LONGEST:
+        raise click.BadParameter("between 100ms and 1d")
     return value
 
 
@@ -75,7 +93,8 @@ def _url(_: click.Context, __: click.Parameter, value: str | None) -> str | None
     metavar="DURATION",
     help="Speak no more of instances that ended longer ago, while others of their entry go on.",
 )
-@click.option("--every", type=DURATION, metavar="DURATION", help="Keep looking this often, until SIGTERM; else look once.")
+@click.option("--once", is_flag=True, help="Look once, which is what happens without --every.")
+@click.option("--every", type=DURATION, callback=_pause, metavar="DURATION", help="Keep looking this often, until SIGTERM; else look once.")
 @click.option("--listen", callback=_address, metavar="HOST:PORT", help="Show metrics to Prometheus there (with --every).")
 @click.option("--ping", "ping_url", callback=_url, metavar="URL", help="GET this after every look in which everything is fine.")
 @reach_options
@@ -87,6 +106,7 @@ def watch_command(  # noqa: D103, PLR0913 -- click shows the help text; one argu
     expected: Path,
     trust: Path | None,
     forget: timedelta | None,
+    once: bool,
     every: timedelta | None,
     listen: tuple[str, int] | None,
     ping_url: str | None,
@@ -94,32 +114,27 @@ def watch_command(  # noqa: D103, PLR0913 -- click shows the help text; one argu
     everything: bool,
     as_json: bool,
 ) -> None:
+    if once and every is not None:
+        raise click.UsageError("--once and --every say different things; give one of them")
     if listen is not None and every is None:
         raise click.UsageError("--listen shows what --every sees; give both")
     with failing_clearly():
-        from ..bucket import BucketReader
-        from .judge import judge
-        from .newest import Newest
+        from .looking import Looking
 
         entries = load_expected(expected)
         vouching = TrustFile.load(trust) if trust else None
-        opened = open_store(store, reach)
-        with closing(opened) if isinstance(opened, BucketReader) else nullcontext():
-            newest = Newest(opened, vouching)
-
-            def look() -> Report:
-                return judge(newest.look(_progress), entries, datetime.now(UTC), forget)
+        with closing(Looking(partial(open_store, store, reach), vouching, entries, forget, _progress)) as looking:
 
             def say(report: Report) -> None:
                 _say(report, everything=everything, as_json=as_json)
 
             if every is None:
-                report = look()
+                report = looking.look()
                 say(report)
                 if ping_url is not None and report.fine:
                     _ping_once(ping_url)
                 sys.exit(report.severity.exit_code)
-            _keep(look, say, every.total_seconds(), listen, ping_url)
+            _keep(looking.look, say, every.total_seconds(), listen, ping_url)
 
 
 def _progress(done: int, of: int) -> None:
@@ -139,6 +154,9 @@ def _say(report: Report, *, everything: bool, as_json: bool) -> None:
         return
     from rich.console import Console
 
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # What the terminal's encoding cannot show is escaped; the verdict must not depend on it.
+        sys.stdout.reconfigure(errors="backslashreplace")
     console = Console(soft_wrap=False)
     for part in show.render(report, everything=everything):
         console.print(part, highlight=False)
@@ -149,7 +167,7 @@ def _ping_once(url: str) -> None:
 
     try:
         ping(url)
-    except (OSError, ValueError) as error:
+    except OSError as error:
         # The look was made, and its result is the exit code; whoever waits for the ping will raise the alarm.
         click.echo(f"trailseal: the dead man's switch was not reached: {error}", err=True)
 

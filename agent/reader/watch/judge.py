@@ -1,14 +1,15 @@
 """Say of every instance whether it gives signs of life, and which expected ones are missing.
 
-A trail is silent when nothing of it was stored for three of its own heartbeats, or for the time the expected file allows. Two clocks
-tell: the agent's, in the seal, and the store's, which the agent cannot set. Pure: the time comes as an argument.
+A trail is silent when nothing of it was stored for three of its own heartbeats, or for the time the expected file allows. Three clocks
+tell: the agent's, in the seal; the store's, which the agent cannot set; and the watcher's own. Where they contradict each other that is
+said, because a clock that is wrong could make the dead look alive. Pure: the time comes as an argument.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
-from datetime import datetime, timedelta
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import TYPE_CHECKING, Final
 
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from .newest import Sight
 
 CLOCK_SECONDS: Final = 60.0
-"""How far the agent's clock may be ahead of the store's before that is said."""
+"""How far the agent's clock may be ahead of the store's, or the store's ahead of this machine's, before that is said."""
 
 
 class State(StrEnum):
@@ -42,6 +43,7 @@ class State(StrEnum):
 
 
 FINE: Final = frozenset({State.LIVE, State.CLOSED, State.FORGOTTEN})
+ALIVE: Final = frozenset({State.LIVE, State.LATE, State.CLOCK})
 _SEVERITY: Final = {State.UNKNOWN: Severity.UNVERIFIED, State.FORGED: Severity.TAMPERED}
 
 
@@ -78,7 +80,7 @@ class Report:
     Attributes:
         at: When.
         trails: Every instance, sorted by its name.
-        missing: The expected entries of which there is no instance.
+        missing: The expected entries of which there is no instance, or of which fewer give signs of life than have to.
         expected: All entries.
     """
 
@@ -99,6 +101,10 @@ class Report:
         found |= {Severity.INCOMPLETE} if self.missing else set()
         return max(found, default=Severity.NOTICE)
 
+    def alive(self, entry: ExpectedTrail) -> int:
+        """Return how many instances of an entry have something to say now: not those that ended, however well."""
+        return sum(entry in trail.expected and trail.state in ALIVE for trail in self.trails)
+
     def counts(self) -> Counter[State]:
         """Return how many instances are how."""
         return Counter(trail.state for trail in self.trails)
@@ -110,7 +116,7 @@ def judge(sights: Sequence[Sight], expected: Sequence[ExpectedTrail], now: datet
     Args:
         sights: The newest epoch of every instance.
         expected: Who has to be there; every instance counts, whether it is expected or not.
-        now: The time, in UTC.
+        now: The time, in UTC; a sight counts from when it was looked at, if it says so.
         forget: An instance that has been silent or unclosed for longer is not spoken of any more, if another one of the same
             entry is live or closed, or no entry means it. None to forget nobody.
     """
@@ -119,8 +125,9 @@ def judge(sights: Sequence[Sight], expected: Sequence[ExpectedTrail], now: datet
         kept = {entry for trail in trails if trail.fine for entry in trail.expected}
         trails = [_forgotten(trail) if _is_forgotten(trail, kept, forget) else trail for trail in trails]
     matched = {entry for trail in trails for entry in trail.expected}
-    missing = tuple(entry for entry in expected if entry not in matched)
-    return Report(now, tuple(trails), missing, tuple(expected))
+    found = Report(now, tuple(trails), (), tuple(expected))
+    missing = tuple(entry for entry in expected if entry not in matched or (entry.live is not None and found.alive(entry) < entry.live))
+    return replace(found, missing=missing)
 
 
 def _is_forgotten(trail: Judged, kept: set[ExpectedTrail], forget: timedelta) -> bool:
@@ -143,6 +150,8 @@ def _judge_one(sight: Sight, entries: tuple[ExpectedTrail, ...], now: datetime) 
         (entry.max_silence.total_seconds() for entry in entries if entry.max_silence is not None),
         default=HEARTBEATS * head.agent.heartbeat_seconds,
     )
+    if sight.looked_at is not None:
+        now = datetime.fromtimestamp(sight.looked_at, UTC)
     sealed_age = (now - datetime.fromisoformat(head.sealed_at)).total_seconds()
     stored_age = sealed_age if sight.stored_at is None else now.timestamp() - sight.stored_at
     state, why = _state(head.reason, sealed_age, stored_age, allowed)
@@ -162,12 +171,22 @@ def _state(reason: ManifestReason, sealed_age: float, stored_age: float, allowed
     """
     if reason is ManifestReason.CLOSE:
         return State.CLOSED, ""
-    if stored_age > allowed and reason is ManifestReason.STOP:
-        return State.UNCLOSED, f": it stopped in order {shown_age(stored_age)} ago, and was neither closed nor started again"
+    # Whatever the store's time says: nothing that an agent does after its stop makes an old one young.
+    stopped_age = max(stored_age, sealed_age)
+    if reason is ManifestReason.STOP and stopped_age > allowed:
+        return State.UNCLOSED, f": it stopped in order {shown_age(stopped_age)} ago, and was neither closed nor started again"
     if stored_age > allowed:
         return State.SILENT, f": nothing was stored for {shown_age(stored_age)}; {shown_age(allowed)} are allowed"
-    if sealed_age > allowed and reason is not ManifestReason.STOP:
+    if sealed_age > allowed:
         return State.LATE, f", and was stored {shown_age(stored_age)} ago: it is behind by {shown_age(sealed_age)}"
-    if stored_age - sealed_age > max(CLOCK_SECONDS, allowed):
-        return State.CLOCK, f", and was stored {shown_age(stored_age - sealed_age)} before that: the agent's clock is wrong"
-    return State.LIVE, ""
+    wrong = _contradiction(stored_age, sealed_age, max(CLOCK_SECONDS, allowed))
+    return (State.CLOCK, wrong) if wrong else (State.LIVE, "")
+
+
+def _contradiction(stored_age: float, sealed_age: float, tolerated: float) -> str:
+    """Return how a sentence goes on about clocks that cannot all be right; nothing if they can."""
+    if stored_age < -tolerated:
+        return f", and was stored {shown_age(-stored_age)} from now: this machine's clock is behind the store's"
+    if stored_age - sealed_age > tolerated:
+        return f", and was stored {shown_age(stored_age - sealed_age)} before that: the agent's clock is wrong"
+    return ""

@@ -1,13 +1,14 @@
 """Keep looking at a store: tell Prometheus, and a dead man's switch as long as all is well.
 
-Invariants: a look that fails changes nothing of what the one before showed but its age, so the time of the last success is what to
-alert on; the switch is told of a look only if everything was fine. This module must not judge.
+Invariants: a look that fails, for whatever reason, changes nothing of what the one before showed but its age, so the time of the last
+success is what to alert on, and the next look is made all the same; the switch is told of a look only if everything was fine. This
+module must not judge.
 """
 
 from __future__ import annotations
 
+import http.client
 import time
-import urllib.error
 import urllib.request
 from typing import TYPE_CHECKING, Final
 
@@ -63,8 +64,11 @@ def ping(url: str) -> None:
     Raises:
         OSError: It did not answer, or with something else than success.
     """
-    with urllib.request.urlopen(url, timeout=PING_SECONDS) as answer:  # noqa: S310  the command line allows http and https only
-        answer.read(1024)
+    try:
+        with urllib.request.urlopen(url, timeout=PING_SECONDS) as answer:  # noqa: S310  the command line allows http and https only
+            answer.read(1024)
+    except (http.client.HTTPException, ValueError) as error:
+        raise OSError(f"no answer that could be understood: {error!r}") from error
 
 
 def keep_looking(
@@ -80,7 +84,7 @@ def keep_looking(
     """Look until told to stop.
 
     Args:
-        look: Looks once; raises TrailsealError where it cannot.
+        look: Looks once; raises where it cannot, TrailsealError if the reason is known.
         board: Is shown what was seen.
         every_seconds: From the beginning of one look to that of the next.
         stop: Ends it.
@@ -95,13 +99,16 @@ def keep_looking(
         except TrailsealError as error:
             board.failures.inc()
             complain(f"the store could not be looked at: {error.message}")
+        except Exception as error:  # noqa: BLE001 -- a watcher that ends sees nothing any more; that it sees nothing now is counted
+            board.failures.inc()
+            complain(f"a look failed: {type(error).__name__}: {error}")
         else:
             board.show(report, time.monotonic() - began)
             say(report)
             if ping_url is not None and report.fine:
                 try:
                     ping(ping_url)
-                except (OSError, urllib.error.URLError, ValueError) as error:
+                except OSError as error:
                     board.pings.labels("failed").inc()
                     complain(f"the dead man's switch was not reached: {error}")
                 else:

@@ -1,7 +1,8 @@
 """Show a look at a store: a table for a person, JSON for a program, metrics for Prometheus.
 
 Invariants: text from a store is escaped; what is wrong is never left out of the table or the JSON. Metrics name no more than
-`MAX_NAMED` instances, those that are not fine first; how many there are in all is counted for each service.
+`MAX_NAMED` instances, those that are not fine first, and none of those that ended for good, which pile up where pods come and go; how
+many there are in all is counted for each service.
 """
 
 from __future__ import annotations
@@ -25,12 +26,14 @@ if TYPE_CHECKING:
     from prometheus_client.core import Metric
     from rich.console import RenderableType
 
+    from ..expected import ExpectedTrail
     from .judge import Judged, Report
 
 JSON_FORMAT: Final = 1
 MAX_NAMED: Final = 1000
 _PREFIX: Final = "trailseal_watch_"
 _NAMES: Final = ("namespace", "service", "instance")
+_ENDED: Final = frozenset({State.CLOSED, State.FORGOTTEN})
 _STYLES: Final = {
     State.LIVE: "green",
     State.CLOSED: "dim",
@@ -57,13 +60,19 @@ def render(report: Report, *, everything: bool) -> Iterable[RenderableType]:
         for column in ("State", "Instance", "Silent for", "What was seen"):
             table.add_column(column, overflow="fold", no_wrap=column == "State")
         for entry in report.missing:
-            table.add_row(Text("missing", "bold red"), _name(str(entry)), "", f"no instance matches line {entry.line} of the expected file")
+            table.add_row(Text("missing", "bold red"), _name(str(entry)), "", Text(_why_missing(report, entry)))
         for trail in shown:
             silent = "" if trail.silent_seconds is None else shown_age(max(0.0, trail.silent_seconds))
             name = _name("/".join(trail.sight.instance))
             table.add_row(Text(trail.state, _STYLES[trail.state]), name, silent, Text(printable(trail.why)))
         yield table
     yield closing_line(report)
+
+
+def _why_missing(report: Report, entry: ExpectedTrail) -> str:
+    if not any(entry in trail.expected for trail in report.trails):
+        return f"no instance matches line {entry.line} of the expected file"
+    return f"{report.alive(entry)} at work; line {entry.line} of the expected file wants {entry.live}"
 
 
 def _name(text: str) -> Text:
@@ -90,7 +99,7 @@ def as_json(report: Report) -> dict[str, Any]:
         "verdict": report.severity.verdict,
         "exit_code": report.severity.exit_code,
         "counts": {state.value: count for state, count in sorted(report.counts().items())},
-        "missing": [{"expected": str(entry), "line": entry.line} for entry in report.missing],
+        "missing": [{"expected": str(entry), "line": entry.line, "why": _why_missing(report, entry)} for entry in report.missing],
         "trails": [_trail(trail) for trail in report.trails],
     }
 
@@ -122,17 +131,20 @@ def metrics(report: Report) -> Iterator[Metric]:
         for state in State:
             instances.add_metric((*service, state.value), counted[*service, state])
     yield instances
-    missing = GaugeMetricFamily(f"{_PREFIX}trail_missing", "1 if no instance matches this entry.", labels=("expected",))
+    missing = GaugeMetricFamily(
+        f"{_PREFIX}trail_missing", "1 if no instance matches this entry, or too few are at work.", labels=("expected",)
+    )
     # Two entries of the same text mean the same instances.
+    absent = set(map(str, report.missing))
     for name in dict.fromkeys(map(str, report.expected)):
-        missing.add_metric((name,), float(name in {str(entry) for entry in report.missing}))
+        missing.add_metric((name,), float(name in absent))
     yield missing
-    named = sorted(report.trails, key=lambda trail: trail.fine)[:MAX_NAMED]
+    named = sorted((one for one in report.trails if one.state not in _ENDED), key=lambda trail: trail.fine)[:MAX_NAMED]
     for state, text in (
         (State.SILENT, "1 if nothing of it was stored for too long."),
         (State.LATE, "1 if what is stored of it is too old."),
         (State.UNCLOSED, "1 if it stopped in order and was neither closed nor started again."),
-        (State.CLOCK, "1 if its clock is ahead of the store's."),
+        (State.CLOCK, "1 if its clock is ahead of the store's, or that one ahead of the watch's."),
         (State.UNKNOWN, "1 if nobody vouches for its newest seal, or it cannot be read."),
         (State.FORGED, "1 if its newest seal is not its own."),
     ):

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -8,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from prometheus_client.exposition import generate_latest
 from rich.console import Console
+from ruamel.yaml import YAML
 
 from agent.errors import NotVerifiedError
 from agent.reader.expected import load_expected, parse_expected
@@ -330,6 +332,20 @@ def test_the_documentation_has_every_option_state_and_metric():
     names = {family.name + ("_total" if family.type == "counter" else "") for family in board.registry.collect()}
     documented = {name.replace("…", "trailseal_watch_trail") for name in re.findall(r"`(trailseal_watch_\w+|…_\w+)`", text)}
     assert names == documented
+
+
+def test_the_commands_in_the_documentation_are_ones():
+    text = (Path(__file__).parents[3] / "docs" / "watch.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"```(\w+)\n(.*?)```", text, re.DOTALL)
+    commands = [shlex.split(words) for _, block in blocks for words in re.findall(r"(?m)trailseal watch (.+)$", block)]
+    (cron,) = (YAML(typ="safe").load(block) for kind, block in blocks if kind == "yaml")
+    (container,) = cron["spec"]["jobTemplate"]["spec"]["template"]["spec"]["containers"]
+    assert container["args"][0] == "watch"
+    commands.append(container["args"][1:])
+    assert len(commands) == 4
+    for words in commands:
+        with watch_command.make_context("watch", list(words)) as context:
+            assert (context.params["store"], context.params["expected"].name) == ("s3://audit/production", "expected.yaml")
 
 
 def test_the_example_of_an_expected_file_is_one():
