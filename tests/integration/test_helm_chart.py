@@ -1,13 +1,15 @@
-"""The Helm charts: rendered by Helm's own code, against the schemas of Kubernetes, and the agent's own check of its configuration."""
+"""The Helm charts: rendered by Helm's own code, against the schemas of Kubernetes, and the agent's own check of its configuration.
+
+Kubernetes has no schema of the Prometheus operator's kinds, so what they select is compared with what there is.
+"""
 
 from __future__ import annotations
 
 import copy
 import json
-import os
 import re
 import subprocess
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 import helm_python
 import kubernetes_validate
@@ -15,18 +17,22 @@ import pytest
 import yaml
 
 from tests.support.agent_process import TRAILSEAL
-from tests.support.certificates import make_certificate
 from tests.support.helm import (
     CHART,
-    FOREIGN,
+    FILES,
     KUBERNETES,
     ROOT,
+    STORES,
+    assert_accepted,
     containers,
     example_with_its_dependency,
     of_kind,
+    of_the_example,
     pods,
     render,
     restrictions_broken,
+    settings,
+    templates,
     validate,
     values_of,
 )
@@ -34,9 +40,9 @@ from tests.support.helm import (
 if TYPE_CHECKING:
     from pathlib import Path
 
-FILES: Final = sorted((CHART / "ci").glob("*.yaml"))
+
 CASES: Final = {"defaults": {}, **{path.stem: values_of(path) for path in FILES}}
-STORES: Final = {"config": {"stores": [{"id": "central", "bucket": "s3://audit/prod", "retention": {"days": 400}}]}}
+SIDECARS: Final = [name for name, values in CASES.items() if values.get("mode") == "sidecar"]
 
 
 @pytest.fixture(scope="module")
@@ -45,8 +51,7 @@ def rendered(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[dict[st
     example = example_with_its_dependency(tmp_path_factory.mktemp("helm"))
     made = {}
     for name, values in CASES.items():
-        sidecar = values.get("mode") == "sidecar"
-        made[name] = render(example, {"trailseal": copy.deepcopy(values)}, "payments") if sidecar else render(CHART, values)
+        made[name] = of_the_example(example, values) if name in SIDECARS else render(CHART, values)
     return made
 
 
@@ -57,6 +62,12 @@ def test_there_are_five_realistic_values_files() -> None:
 @pytest.mark.parametrize("name", CASES)
 def test_the_chart_passes_lint_with_every_values_file(name: str) -> None:
     found = helm_python.lint(str(CHART), copy.deepcopy(CASES[name]), strict=True)
+    assert found["errors"] == []
+    assert [message["error"] for message in found["messages"]] == ["icon is recommended"]
+
+
+def test_the_example_chart_passes_lint(tmp_path: Path) -> None:
+    found = helm_python.lint(str(example_with_its_dependency(tmp_path)), strict=True)
     assert found["errors"] == []
     assert [message["error"] for message in found["messages"]] == ["icon is recommended"]
 
@@ -82,20 +93,53 @@ def test_every_object_has_a_name_and_no_two_the_same(rendered: dict[str, list[di
     assert all(re.fullmatch(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?", one) for _, one in names)
 
 
-@pytest.mark.parametrize("name", [name for name, values in CASES.items() if values.get("mode") == "sidecar"])
-def test_a_pod_with_the_sidecar_fits_the_restricted_level(rendered: dict[str, list[dict[str, Any]]], name: str) -> None:
+@pytest.mark.parametrize("name", SIDECARS)
+def test_a_pod_with_the_sidecar_and_the_watcher_fit_the_restricted_level(rendered: dict[str, list[dict[str, Any]]], name: str) -> None:
     found = pods(rendered[name])
     assert found
     assert [restrictions_broken(pod) for pod in found] == [[]] * len(found)
 
 
-@pytest.mark.parametrize("name", [name for name, values in CASES.items() if values.get("mode") != "sidecar"])
+BREAKS: Final[dict[str, tuple[str, dict[str, Any]]]] = {
+    "the pod shares the node's hostNetwork": ("pod", {"hostNetwork": True}),
+    "the pod shares the node's hostPID": ("pod", {"hostPID": True}),
+    "the pod shares the node's hostIPC": ("pod", {"hostIPC": True}),
+    "volume logs is of no kind that is allowed": ("pod", {"volumes": [{"name": "logs", "hostPath": {"path": "/var/log"}}]}),
+    "the pod sets kernel.msgmax": ("outer", {"sysctls": [{"name": "kernel.msgmax", "value": "1"}]}),
+    "is privileged": ("inner", {"privileged": True}),
+    "may gain privileges": ("inner", {"allowPrivilegeEscalation": None}),
+    "keeps capabilities": ("inner", {"capabilities": {"drop": ["NET_RAW"]}}),
+    "adds capabilities": ("inner", {"capabilities": {"drop": ["ALL"], "add": ["DAC_READ_SEARCH"]}}),
+    "may run as root": ("inner", {"runAsNonRoot": False}),
+    "runs as root": ("inner", {"runAsUser": 0}),
+    "has no seccomp profile": ("inner", {"seccompProfile": {"type": "Unconfined"}}),
+    "lifts AppArmor": ("inner", {"appArmorProfile": {"type": "Unconfined"}}),
+    "chooses its SELinux type": ("inner", {"seLinuxOptions": {"type": "spc_t"}}),
+    "chooses its SELinux user or role": ("inner", {"seLinuxOptions": {"role": "sysadm_r"}}),
+    "uses the node's ports": ("container", {"ports": [{"containerPort": 9600, "hostPort": 9600}]}),
+    "changes /proc": ("inner", {"procMount": "Unmasked"}),
+    "is a process of a Windows host": ("inner", {"windowsOptions": {"hostProcess": True}}),
+    "is probed at another host": ("container", {"livenessProbe": {"httpGet": {"host": "10.0.0.1", "port": 80}}}),
+}
+
+
+@pytest.mark.parametrize("rule", BREAKS)
+def test_every_rule_of_the_restricted_level_is_one_that_can_be_broken(rendered: dict[str, list[dict[str, Any]]], rule: str) -> None:
+    where, change = BREAKS[rule]
+    pod = copy.deepcopy(pods(rendered["gke-sidecar"])[0])
+    (sidecar,) = pod["initContainers"]
+    {"pod": pod, "outer": pod["securityContext"], "container": sidecar, "inner": sidecar["securityContext"]}[where].update(change)
+    assert restrictions_broken(pod) == [rule if where in ("pod", "outer") else f"container trailseal {rule}"]
+
+
+@pytest.mark.parametrize("name", [name for name in CASES if name not in SIDECARS])
 def test_a_daemonset_breaks_that_level_only_where_the_nodes_logs_force_it_to(rendered: dict[str, list[dict[str, Any]]], name: str) -> None:
     (daemonset,) = of_kind(rendered[name], "DaemonSet")
     broken = restrictions_broken(daemonset["spec"]["template"]["spec"])
-    assert {re.sub(r"(host-logs-\d+|trailseal-state)", "X", one).partition(" is no")[0] for one in broken} == {
-        "volume X",
+    assert {re.sub(r"host-logs-\d+|trailseal-state", "X", one) for one in broken} == {
+        "volume X is of no kind that is allowed",
         "container trailseal may run as root",
+        "container trailseal runs as root",
     }
     (agent,) = daemonset["spec"]["template"]["spec"]["containers"]
     assert agent["securityContext"]["readOnlyRootFilesystem"] is True
@@ -107,29 +151,15 @@ def test_the_agent_accepts_its_configuration_and_the_probes_find_it(
     rendered: dict[str, list[dict[str, Any]]], name: str, tmp_path: Path
 ) -> None:
     config_map = next(found for found in of_kind(rendered[name], "ConfigMap") if "trailseal.yaml" in found["data"])
-    for key, text in config_map["data"].items():
-        # The pod's folders are not here; everything else is as it would be there.
-        changed = text.replace("/var/lib/trailseal", str(tmp_path)).replace("/etc/trailseal/credentials", str(tmp_path))
-        (tmp_path / key).write_text(changed.replace("0.0.0.0:9600", "127.0.0.1:0"), encoding="utf-8")
-    make_certificate(tmp_path).rename(tmp_path / "ca.pem")
-    environ = os.environ | {"TRAILSEAL_NODE": "node-1", "TRAILSEAL_POD": "payments-0", "TRAILSEAL_POD_NAMESPACE": "prod"}
-    done = subprocess.run(
-        [TRAILSEAL, "check", "--config", str(tmp_path / "trailseal.yaml")],
-        env=environ,
-        capture_output=True,
-        text=True,
-        timeout=40,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
+    assert_accepted(config_map["data"], tmp_path)
     agents = [one for pod in pods(rendered[name]) for one in containers(pod) if one["name"] == "trailseal"]
     port = int(yaml.safe_load(config_map["data"]["trailseal.yaml"])["vitals"]["listen"].rpartition(":")[2])
     assert agents
     for agent in agents:
-        assert agent["ports"] == [{"name": "metrics", "containerPort": port, "protocol": "TCP"}]
+        assert agent["ports"] == [{"name": "trailseal", "containerPort": port, "protocol": "TCP"}]
         for probe in ("startupProbe", "livenessProbe"):
-            assert agent[probe]["httpGet"] == {"path": "/livez", "port": "metrics"}
-        assert agent.get("readinessProbe", {"httpGet": {"path": "/readyz", "port": "metrics"}})["httpGet"]["path"] == "/readyz"
+            assert agent[probe]["httpGet"] == {"path": "/livez", "port": "trailseal"}
+        assert agent.get("readinessProbe", {"httpGet": {"path": "/readyz", "port": "trailseal"}})["httpGet"]["path"] == "/readyz"
 
 
 def test_the_sidecar_is_a_native_one_and_does_not_decide_whether_the_service_is_ready(rendered: dict[str, list[dict[str, Any]]]) -> None:
@@ -151,7 +181,10 @@ def test_a_secret_never_comes_near_a_config_map(rendered: dict[str, list[dict[st
     assert agent["envFrom"] == [{"secretRef": {"name": "trailseal-ceph"}}]
     volumes = {one["name"]: one for one in daemonset["spec"]["template"]["spec"]["volumes"]}
     assert volumes["trailseal-credentials"]["secret"] == {"secretName": "trailseal-ceph", "defaultMode": 0o440}
-    assert of_kind(rendered["ceph-private-ca"], "Secret") == []
+    # As a sidecar the agent is neither their owner nor, without an fsGroup, of their group.
+    beside = {one["name"]: one for pod in pods(rendered["hardened"]) for one in pod["volumes"]}
+    assert beside["trailseal-credentials"]["secret"] == {"secretName": "audit-writer", "defaultMode": 0o444}
+    assert all(of_kind(objects, "Secret") == [] for objects in rendered.values())
 
 
 def test_the_rules_in_the_chart_are_those_that_are_tested_and_reach_prometheus_unchanged(rendered: dict[str, list[dict[str, Any]]]) -> None:
@@ -162,69 +195,118 @@ def test_the_rules_in_the_chart_are_those_that_are_tested_and_reach_prometheus_u
     assert "{{ $labels" in json.dumps(rule["spec"])
 
 
-def test_what_the_operator_of_prometheus_gets_selects_what_is_there(rendered: dict[str, list[dict[str, Any]]]) -> None:
-    foreign = [found for objects in rendered.values() for found in objects if found["apiVersion"].startswith(FOREIGN)]
-    assert {found["kind"] for found in foreign} == {"PodMonitor", "ServiceMonitor", "PrometheusRule"}
-    (monitor,) = of_kind(rendered["eks-irsa"], "PodMonitor")
-    (daemonset,) = of_kind(rendered["eks-irsa"], "DaemonSet")
-    labels = daemonset["spec"]["template"]["metadata"]["labels"]
-    assert monitor["spec"]["selector"]["matchLabels"].items() <= labels.items()
-    assert monitor["spec"]["podMetricsEndpoints"][0]["port"] == "metrics"
-    (service,) = of_kind(rendered["ceph-private-ca"], "Service")
-    (of_service,) = of_kind(rendered["ceph-private-ca"], "ServiceMonitor")
-    assert of_service["spec"]["selector"]["matchLabels"].items() <= service["metadata"]["labels"].items()
-    assert of_kind(rendered["gke-sidecar"], "PodMonitor")[0]["spec"]["selector"] == {}
+@pytest.mark.parametrize("name", CASES)
+def test_what_is_mounted_is_there_and_what_is_there_is_mounted(rendered: dict[str, list[dict[str, Any]]], name: str) -> None:
+    for found in rendered[name]:
+        if "template" not in found.get("spec", {}):
+            continue
+        pod = found["spec"]["template"]["spec"]
+        volumes = [one["name"] for one in [*pod["volumes"], *(one["metadata"] for one in found["spec"].get("volumeClaimTemplates", []))]]
+        assert len(volumes) == len(set(volumes))
+        assert {mount["name"] for one in containers(pod) for mount in one["volumeMounts"]} == set(volumes)
 
 
-WRONG: Final[dict[str, tuple[dict[str, Any], str]]] = {
-    "mode": ({"mode": "deamonset"}, "mode"),
-    "unknown key": ({"imagePullSecret": []}, "imagePullSecret"),
-    "digest": ({"image": {"digest": "sha256:short"}}, "digest"),
-    "no stores": ({"config": {"stores": []}}, "stores"),
-    "grace": ({"terminationGracePeriodSeconds": "45"}, "terminationGracePeriodSeconds"),
-    "grace too short": ({**STORES, "terminationGracePeriodSeconds": 27}, "give the pod at least 5 s more than the agent"),
-    "grace in minutes": (
-        {"config": {**STORES["config"], "shutdown_grace": "2m"}},
-        "terminationGracePeriodSeconds is 45, and config.shutdown_grace 2m",
-    ),
-    "no port": ({"config": {**STORES["config"], "vitals": {"listen": "none"}}}, 'config.vitals.listen is "none"'),
-    "loopback": ({"config": {**STORES["config"], "vitals": {"listen": "127.0.0.1:9600"}}}, "come from outside the pod"),
-    "claim": ({"persistence": {"type": "claim"}}, "persistence.claimName is missing"),
-    "watch": ({"watch": {"enabled": True, "store": "s3://b"}}, "watch.expected is missing"),
-}
-
-
-@pytest.mark.parametrize("case", WRONG)
-def test_wrong_values_are_refused_by_name(case: str) -> None:
-    values, words = WRONG[case]
-    with pytest.raises(helm_python.HelmError) as caught:
-        render(CHART, copy.deepcopy(values))
-    assert words in str(caught.value)
-
-
-def paths(node: dict[str, Any], prefix: str = "") -> set[str]:
-    """Return every key of a values file, with dots, down to where users put in what they like."""
-    return {
-        path
-        for key, value in node.items()
-        for path in ({f"{prefix}{key}"} | (paths(value, f"{prefix}{key}.") if isinstance(value, dict) else set()))
+def test_a_spool_that_outlives_its_pod_belongs_to_a_stateful_set_and_is_not_ephemeral(rendered: dict[str, list[dict[str, Any]]]) -> None:
+    ephemeral = {name: settings(rendered[name])["ephemeral"] for name in CASES}
+    assert ephemeral == {name: name == "gke-sidecar" for name in CASES}
+    (workload,) = of_kind(rendered["hardened"], "StatefulSet")
+    (claim,) = workload["spec"]["volumeClaimTemplates"]
+    assert claim["spec"] == {
+        "accessModes": ["ReadWriteOncePod"],
+        "storageClassName": "fast",
+        "resources": {"requests": {"storage": "3Gi"}},
     }
+    (service,) = (
+        found for found in of_kind(rendered["hardened"], "Service") if found["metadata"]["name"] == workload["spec"]["serviceName"]
+    )
+    assert service["spec"]["selector"].items() <= workload["spec"]["template"]["metadata"]["labels"].items()
 
 
-def test_every_value_is_explained_and_in_the_schema() -> None:
-    schema = json.loads((CHART / "values.schema.json").read_text(encoding="utf-8"))
-    text = (CHART / "README.md").read_text(encoding="utf-8")
-    values = values_of(CHART / "values.yaml")
-    for key in values:
-        assert f"`{key}" in text, key
-    for path in paths({key: value for key, value in values.items() if key not in ("config", "catalog", "resources")}):
-        node = schema
-        for key in path.split("."):
-            if key in ("resources", "expected") or "properties" not in node:
-                break
-            assert key in node["properties"], path
-            node = node["properties"][key]
-            assert node.get("description"), path
+@pytest.mark.parametrize("kind", ["podMonitor", "serviceMonitor"])
+@pytest.mark.parametrize("name", CASES)
+def test_every_agent_and_watcher_is_scraped_once_under_a_name_that_the_rules_know(
+    tmp_path: Path, name: str, kind: Literal["podMonitor", "serviceMonitor"]
+) -> None:
+    off: dict[str, Any] = {"podMonitor": {"enabled": False}, "serviceMonitor": {"enabled": False}}
+    values = {**copy.deepcopy(CASES[name]), "fullnameOverride": "other", **off, kind: {"enabled": True}}
+    objects = of_the_example(example_with_its_dependency(tmp_path), values) if name in SIDECARS else render(CHART, values)
+    monitors = of_kind(objects, kind[0].upper() + kind[1:])
+    seen = []
+    for template in templates(objects):
+        labels = template["metadata"]["labels"].items()
+        ports = {port["name"]: port["containerPort"] for one in containers(template["spec"]) for port in one.get("ports", [])}
+        for monitor in monitors:
+            if kind == "podMonitor":
+                (endpoint,) = monitor["spec"]["podMetricsEndpoints"]
+                if monitor["spec"]["selector"]["matchLabels"].items() <= labels:
+                    seen.append((template, endpoint, ports[endpoint["port"]]))
+            else:
+                (endpoint,) = monitor["spec"]["endpoints"]
+                selected = monitor["spec"]["selector"]["matchLabels"].items()
+                (service,) = (one for one in of_kind(objects, "Service") if selected <= one["metadata"].get("labels", {}).items())
+                (port,) = (one for one in service["spec"]["ports"] if one["name"] == endpoint["port"])
+                assert service["spec"]["publishNotReadyAddresses"] is True
+                if service["spec"]["selector"].items() <= labels:
+                    seen.append((template, endpoint, port["targetPort"]))
+    assert len(seen) == len(monitors) == len(templates(objects))
+    assert {port for _, _, port in seen} == ({9600, 9601} if values.get("watch") else {9600})
+    rules = (CHART / "files" / "trailseal-rules.yaml").read_text(encoding="utf-8")
+    (pattern,) = set(re.findall(r'job=~"([^"]+)"', rules))
+    jobs = [endpoint["relabelings"][0]["replacement"] for _, endpoint, _ in seen]
+    assert len(set(jobs)) == len(jobs)
+    assert all(re.fullmatch(pattern, job) for job in jobs)
+    assert all(endpoint["honorLabels"] and endpoint["path"] == "/metrics" for _, endpoint, _ in seen)
+
+
+def test_a_network_policy_is_about_the_charts_own_pods_and_never_about_the_service(rendered: dict[str, list[dict[str, Any]]]) -> None:
+    (policy,) = of_kind(rendered["hardened"], "NetworkPolicy")
+    selected = policy["spec"]["podSelector"]["matchLabels"].items()
+    caught = [template for template in templates(rendered["hardened"]) if selected <= template["metadata"]["labels"].items()]
+    assert [one["name"] for template in caught for one in template["spec"]["containers"]] == ["watch"]
+    (ingress,) = policy["spec"]["ingress"]
+    assert ingress["ports"][0]["port"] in {port["name"] for port in caught[0]["spec"]["containers"][0]["ports"]}
+    assert ingress["from"] == [{"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "monitoring"}}}]
+    assert {port["port"] for rule in policy["spec"]["egress"] for port in rule["ports"]} == {53, 443, 7480}
+
+
+def test_the_watcher_has_rights_of_its_own_and_its_command_is_one_that_trailseal_knows(
+    rendered: dict[str, list[dict[str, Any]]], tmp_path: Path
+) -> None:
+    (watcher,) = of_kind(rendered["hardened"], "Deployment")
+    (account,) = of_kind(rendered["hardened"], "ServiceAccount")
+    pod = watcher["spec"]["template"]["spec"]
+    assert pod["serviceAccountName"] == account["metadata"]["name"] == "audit-watch"
+    (container,) = pod["containers"]
+    assert container["envFrom"] == [{"secretRef": {"name": "audit-reader"}}]
+    (config_map,) = (found for found in of_kind(rendered["hardened"], "ConfigMap") if found["metadata"]["name"] == "audit-watch")
+    for key, text in config_map["data"].items():
+        (tmp_path / key).write_text(text, encoding="utf-8")
+    # One look at an empty store instead of many at a bucket; whom it pings and where it listens has no part in that.
+    lasting = ("--every=", "--listen=", "--ping=")
+    assert [word.partition("=")[0] + "=" for word in container["args"] if word.startswith(lasting)] == ["--every=", "--ping=", "--listen="]
+    words = [word.replace("/etc/trailseal/watch", str(tmp_path)) for word in container["args"] if not word.startswith(lasting)]
+    (tmp_path / "store" / "trails").mkdir(parents=True)
+    words[words.index("s3://audit/prod")] = str(tmp_path / "store")
+    done = subprocess.run([TRAILSEAL, *words], capture_output=True, text=True, timeout=40, check=False)
+    assert (done.returncode, "no instance matches" in done.stdout) == (11, True), done.stdout + done.stderr
+
+
+def test_the_manifest_without_helm_is_whole(tmp_path: Path) -> None:
+    text = (ROOT / "docs" / "kubernetes.md").read_text(encoding="utf-8")
+    (block,) = (found for found in re.findall(r"```yaml\n(.*?)```", text, re.DOTALL) if found.startswith("apiVersion"))
+    objects = list(yaml.safe_load_all(block))
+    for version in KUBERNETES:
+        validate(objects, version)
+    (pod,) = pods(objects)
+    assert restrictions_broken(pod) == []
+    (by_hand,) = pod["initContainers"]
+    made = of_the_example(example_with_its_dependency(tmp_path), {"mode": "sidecar"})
+    (by_helm,) = pods(made)[0]["initContainers"]
+    assert {mount["mountPath"] for mount in by_hand["volumeMounts"]} == {mount["mountPath"] for mount in by_helm["volumeMounts"]}
+    for key in ("restartPolicy", "args", "resources"):
+        assert by_hand[key] == by_helm[key]
+    assert settings(objects).items() >= {**settings(made), "stores": settings(objects)["stores"]}.items()
+    assert_accepted({"trailseal.yaml": of_kind(objects, "ConfigMap")[0]["data"]["trailseal.yaml"]}, tmp_path)
 
 
 def test_only_a_change_that_needs_a_start_changes_the_pods() -> None:

@@ -1,108 +1,177 @@
-"""A real pod of two containers that share an emptyDir, made from what the example chart renders: the service dies first, nothing is lost.
+"""Real pods, made from what the charts render: a sidecar whose service dies first, and a node's agent. Nothing is lost.
 
-Podman stands in for the kubelet. It knows neither native sidecars (an init container that goes on) nor the downward API, so the test
-makes the sidecar an ordinary container and puts the three names in. It gives an emptyDir to root alone, where the kubelet lets everybody
-write, so an init container opens them. Nothing else is changed but the images and the place of the store.
+Podman stands in for the kubelet. It knows neither native sidecars (an init container that goes on) nor the downward API, so the tests
+make the sidecar an ordinary container and put the three names in. It gives an emptyDir to root alone, where the kubelet lets everybody
+write, so an init container opens them. It would run probes with a shell, which the image does not have. Nothing else is changed but the
+images, and the folders that are the store and the node.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import contextlib
+import os
+from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 import yaml
 
-from tests.support.agent_process import Trails, believe, until, verify
-from tests.support.helm import example_with_its_dependency, of_kind, render
+from tests.support import loggen
+from tests.support.agent_process import Trails, believe, free_port, until, verify
+from tests.support.container_logs import ContainerLog, envelope
+from tests.support.helm import CHART, containers, example_with_its_dependency, of_kind, render
 from tests.support.podman import play_kube, podman, python_image, trailseal_image
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
-EVENTS = 400
-SERVICE = f"""import datetime, json, time
+WRITTEN: Final = 20_000
+POSTED: Final = 50
+DEATH: Final = 9
+SERVICE: Final = f"""import datetime, http.client, json, os, socket, time
+
+def event(name):
+    now = datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    return json.dumps({{"stream": "audit", "event_id": name, "occurred_at": now, "actor": {{"type": "system", "id": "example"}},
+        "action": "auth.login", "target": {{"type": "account", "id": "ada"}}, "outcome": "success", "context": {{"method": "password"}}}})
+
+api = http.client.HTTPConnection("localhost")
+api.sock = socket.socket(socket.AF_UNIX)
+while api.sock.connect_ex("/run/trailseal/events.sock"):
+    time.sleep(0.1)
+for number in range({POSTED}):
+    api.request("POST", "/v1/events", event(f"posted-{{number}}"), {{"Content-Type": "application/json"}})
+    answer = api.getresponse()
+    assert (answer.status, json.loads(answer.read())["durable"]) == (201, True)
 with open("/var/log/app/app.log", "a") as log:
-    for number in range({EVENTS}):
-        now = datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
-        event = {{"stream": "audit", "event_id": f"e-{{number}}", "occurred_at": now,
-                 "actor": {{"type": "system", "id": "example"}}, "action": "auth.login",
-                 "target": {{"type": "account", "id": "ada"}}, "outcome": "success", "context": {{"method": "password"}}}}
-        print(json.dumps(event), file=log, flush=True)
-        print("served", number, file=log, flush=True)
-        time.sleep(0.005)
+    for number in range({WRITTEN}):
+        log.write(event(f"written-{{number}}") + "\\nserved a request\\n")
+os._exit({DEATH})
 """
-NAMES = {"spec.nodeName": "node-1", "metadata.name": "payments-0", "metadata.namespace": "prod"}
+NAMES: Final = {"spec.nodeName": "node-1", "metadata.name": "web-0", "metadata.namespace": "prod"}
+OWN: Final = f"payments-{os.getpid()}"
+"""A release of this test run's own, since everybody on a machine shares podman's names."""
 
 
-def pod_of(objects: list[dict[str, Any]], images: dict[str, str]) -> dict[str, Any]:
-    """Return the deployment's pod as podman can run it."""
-    (deployment,) = of_kind(objects, "Deployment")
-    spec = deployment["spec"]["template"]["spec"]
-    (sidecar,) = spec.pop("initContainers")
-    assert sidecar.pop("restartPolicy") == "Always"
-    for variable in sidecar["env"]:
-        variable["value"] = NAMES[variable.pop("valueFrom")["fieldRef"]["fieldPath"]]
-    spec["containers"].append(sidecar)
+def as_podman_runs_it(template: dict[str, Any], images: dict[str, str]) -> dict[str, Any]:
+    """Return the pod of a workload's template."""
+    spec = template["spec"]
+    for sidecar in spec.pop("initContainers", []):
+        assert sidecar.pop("restartPolicy") == "Always"
+        spec["containers"].append(sidecar)
     for container in spec["containers"]:
-        container["image"] = images[container["name"]]
-        container["imagePullPolicy"] = "Never"
-        # The kubelet's probes: podman would run them with a shell that the image does not have. On the host's network it maps no ports.
-        for key in ("startupProbe", "livenessProbe", "ports"):
+        for variable in container.get("env", []):
+            variable["value"] = NAMES[variable.pop("valueFrom")["fieldRef"]["fieldPath"]]
+        # On the host's network there are no ports to map.
+        for key in ("startupProbe", "livenessProbe", "readinessProbe", "ports"):
             container.pop(key, None)
-    shared = [volume["name"] for volume in spec["volumes"] if "emptyDir" in volume]
-    spec["initContainers"] = [
-        {
+    if shared := [volume["name"] for volume in spec["volumes"] if "emptyDir" in volume]:
+        opened = {
             "name": "kubelet",
-            "image": images["service"],
-            "imagePullPolicy": "Never",
             "command": ["python3", "-c", f"import os\nfor name in {shared}: os.chmod('/' + name, 0o777)"],
             "securityContext": {"runAsUser": 0, "runAsNonRoot": False},
             "volumeMounts": [{"name": name, "mountPath": f"/{name}"} for name in shared],
         }
-    ]
+        spec["initContainers"] = [opened]
+    for container in containers(spec):
+        container |= {"image": images[container["name"]], "imagePullPolicy": "Never"}
     return {
         "apiVersion": "v1",
         "kind": "Pod",
-        "metadata": {"name": "trailseal-example", "labels": deployment["spec"]["template"]["metadata"]["labels"]},
+        "metadata": {"name": OWN, "labels": template["metadata"]["labels"]},
         "spec": {**spec, "hostNetwork": True, "restartPolicy": "Never"},
     }
 
 
-def test_a_service_that_dies_first_loses_nothing_to_its_sidecar(tmp_path: Path) -> None:
-    store = tmp_path / "store"
-    store.mkdir()
-    store.chmod(0o777)
-    values = {
-        "command": ["python3", "-c", SERVICE],
-        "trailseal": {
-            "mode": "sidecar",
-            "config": {
-                "stores": [{"id": "main", "directory": "/srv/trail/store"}],
-                "seal": {"max_age": "500ms"},
-                "vitals": {"listen": "0.0.0.0:19600"},
-            },
-            "extraVolumes": [{"name": "store", "hostPath": {"path": str(store), "type": "Directory"}}],
-            "extraVolumeMounts": [{"name": "store", "mountPath": "/srv/trail"}],
-        },
+@contextlib.contextmanager
+def running(objects: list[dict[str, Any]], kind: str, images: dict[str, str], folder: Path) -> Iterator[None]:
+    """Run the pod of the workload among the objects, with its ConfigMaps."""
+    (workload,) = of_kind(objects, kind)
+    configs = of_kind(objects, "ConfigMap")
+    manifest = folder / "pod.yaml"
+    manifest.write_text(yaml.safe_dump_all([*configs, as_podman_runs_it(workload["spec"]["template"], images)]), encoding="utf-8")
+    try:
+        with play_kube(manifest):
+            yield
+    finally:
+        # A ConfigMap becomes a volume, which outlives its pod.
+        podman("volume", "rm", "--force", *(found["metadata"]["name"] for found in configs))
+
+
+def ended_in_order(container: str) -> None:
+    """End a container as the kubelet does, and see it succeed in time."""
+    podman("stop", "--time=40", container, seconds=60)
+    assert podman("inspect", "--format={{.State.ExitCode}}", container).stdout.strip() == "0", podman("logs", container).stderr
+
+
+def config(**more: Any) -> dict[str, Any]:
+    """Return an agent's settings: a folder is its store."""
+    store = {"id": "main", "directory": "/srv/trail/store"}
+    return {"stores": [store], "seal": {"max_age": "500ms"}, "vitals": {"listen": f"0.0.0.0:{free_port()}"}, **more}
+
+
+def mounted_store(store: Path) -> dict[str, Any]:
+    """Return the values that mount a folder of the node as the store's place."""
+    return {
+        "extraVolumes": [{"name": "store", "hostPath": {"path": str(store), "type": "Directory"}}],
+        "extraVolumeMounts": [{"name": "store", "mountPath": "/srv/trail"}],
     }
-    objects = render(example_with_its_dependency(tmp_path), values, "payments", "prod")
-    pod = pod_of(objects, {"service": python_image(), "trailseal": trailseal_image()})
-    manifest = tmp_path / "pod.yaml"
-    manifest.write_text(yaml.safe_dump_all([*of_kind(objects, "ConfigMap"), pod]), encoding="utf-8")
-    trails = Trails(store / "store")
-    agent, service = "trailseal-example-trailseal", "trailseal-example-service"
-    with play_kube(manifest):
-        assert podman("wait", service, seconds=60).stdout.strip() == "0", podman("logs", service).stderr
-        until(lambda: len(trails.event_ids()) == EVENTS, "every event in the store")
-        # The agent outlives the service, and ends in order when the pod does.
-        assert podman("inspect", "--format={{.State.Running}}", agent).stdout.strip() == "true"
-        podman("stop", "--time=40", agent, seconds=60)
-        assert podman("inspect", "--format={{.State.ExitCode}}", agent).stdout.strip() == "0", podman("logs", agent).stderr
-    assert trails.event_ids() == [f"e-{number}" for number in range(EVENTS)]
-    seals = trails.seals()
-    assert str(seals[-1].checkpoint().origin).startswith("prod/payments/")
-    assert seals[-1].manifest.reason == "close"
-    verdict = verify(store / "store", believe(store / "store", tmp_path / "trust.txt"))
+
+
+def test_a_service_that_dies_while_the_store_is_away_loses_nothing_to_its_sidecar(tmp_path: Path) -> None:
+    place = tmp_path / "place"
+    place.mkdir(mode=0o555)
+    sidecar = {"mode": "sidecar", "config": config(), "sidecar": {"socket": {"enabled": True}}, **mounted_store(place)}
+    objects = render(example_with_its_dependency(tmp_path), {"command": ["python3", "-c", SERVICE], "trailseal": sidecar}, OWN, "prod")
+    images = {"kubelet": python_image(), "service": python_image(), "trailseal": trailseal_image()}
+    trails = Trails(place / "store")
+    with running(objects, "Deployment", images, tmp_path):
+        assert podman("wait", f"{OWN}-service", seconds=60).stdout.strip() == str(DEATH), podman("logs", f"{OWN}-service").stderr
+        assert podman("inspect", "--format={{.State.Running}}", f"{OWN}-trailseal").stdout.strip() == "true"
+        assert trails.event_ids() == []
+        # The store is back, and at once the pod's end comes: what is left has to go out within the grace.
+        place.chmod(0o777)
+        ended_in_order(f"{OWN}-trailseal")
+    ids = trails.event_ids()
+    assert [one for one in ids if one.startswith("posted")] == [f"posted-{number}" for number in range(POSTED)]
+    assert [one for one in ids if one.startswith("written")] == [f"written-{number}" for number in range(WRITTEN)]
+    assert len(ids) == POSTED + WRITTEN
+    (*_, last) = trails.seals()
+    assert str(last.checkpoint().origin).startswith(f"prod/{OWN}/")
+    assert last.manifest.reason == "close"
+    verdict = verify(place / "store", believe(place / "store", tmp_path / "trust.txt"))
     assert verdict.code == 0, verdict.findings()
+
+
+def test_a_nodes_agent_reads_what_root_alone_may_read_and_goes_on_where_it_was(tmp_path: Path) -> None:
+    node, place = tmp_path / "node", tmp_path / "place"
+    node.mkdir()
+    place.mkdir()
+    logs = [ContainerLog(node, pod) for pod in ("web-1", "web-2")]
+    values = {
+        "config": config(),
+        "daemonset": {"logs": [f"{node}/pods/*/*/*.log"], "hostPaths": [f"{node}/pods"]},
+        "persistence": {"hostPath": str(tmp_path / "spool")},
+        **mounted_store(place),
+    }
+    trails = Trails(place / "store")
+    expected: list[str] = []
+
+    def all_there() -> bool:
+        return len(trails.event_ids()) >= len(expected)
+
+    for run in ("first", "second"):
+        for log in logs:
+            log.write(*(envelope(loggen.line(number, 2, f"{run}-{log.folder.parent.name}").rstrip()) for number in range(200)))
+            log.path.chmod(0o640)
+            expected += loggen.event_ids(200, 2, f"{run}-{log.folder.parent.name}")
+        with running(render(CHART, values, OWN, "prod"), "DaemonSet", {"trailseal": trailseal_image()}, tmp_path):
+            until(all_there, "every event in the store")
+            ended_in_order(f"{OWN}-trailseal")
+    assert sorted(trails.event_ids()) == sorted(expected)
+    assert len({seal.checkpoint().origin for seal in trails.seals()}) == 1
+    assert str(trails.seals()[0].checkpoint().origin).endswith("/node-1")
+    assert trails.reasons().count("stop") == 2
+    assert verify(place / "store", believe(place / "store", tmp_path / "trust.txt")).code == 0

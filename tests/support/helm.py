@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import copy
+import os
 import shutil
+import subprocess
 from pathlib import Path
 from typing import Any, Final
 
@@ -10,12 +13,35 @@ import helm_python
 import kubernetes_validate
 import yaml
 
+from tests.support.agent_process import TRAILSEAL
+from tests.support.certificates import make_certificate
+
 ROOT: Final = Path(__file__).parents[2]
 CHART: Final = ROOT / "deploy" / "helm" / "trailseal"
 EXAMPLE: Final = ROOT / "deploy" / "helm" / "example-service"
 KUBERNETES: Final = ("1.29", "1.32", "1.34")
 FOREIGN: Final = "monitoring.coreos.com/"
 """The Prometheus operator's kinds, of which Kubernetes itself has no schema."""
+
+FILES: Final = sorted((CHART / "ci").glob("*.yaml"))
+STORES: Final = {"config": {"stores": [{"id": "central", "bucket": "s3://audit/prod", "retention": {"days": 400}}]}}
+
+VOLUMES: Final = {"configMap", "csi", "downwardAPI", "emptyDir", "ephemeral", "persistentVolumeClaim", "projected", "secret"}
+SYSCTLS: Final = {
+    "kernel.shm_rmid_forced",
+    "net.ipv4.ip_local_port_range",
+    "net.ipv4.ip_local_reserved_ports",
+    "net.ipv4.ip_unprivileged_port_start",
+    "net.ipv4.ping_group_range",
+    "net.ipv4.tcp_fin_timeout",
+    "net.ipv4.tcp_keepalive_intvl",
+    "net.ipv4.tcp_keepalive_probes",
+    "net.ipv4.tcp_keepalive_time",
+    "net.ipv4.tcp_rmem",
+    "net.ipv4.tcp_syncookies",
+    "net.ipv4.tcp_wmem",
+}
+SELINUX_TYPES: Final = {"", "container_t", "container_init_t", "container_kvm_t", "container_engine_t"}
 
 
 def values_of(path: Path) -> dict[str, Any]:
@@ -32,10 +58,11 @@ def render(chart: Path, values: dict[str, Any], name: str = "audit", namespace: 
 
 
 def example_with_its_dependency(folder: Path) -> Path:
-    """Copy the example chart with this chart vendored into it, as `helm dependency build` does."""
-    shutil.copytree(EXAMPLE, folder / "example")
-    shutil.copytree(CHART, folder / "example" / "charts" / "trailseal")
-    return folder / "example"
+    """Copy the charts, and let Helm bring this one into the example as `helm dependency build` does."""
+    for chart in (EXAMPLE, CHART):
+        shutil.copytree(chart, folder / chart.name)
+    helm_python.dependency_build(str(folder / EXAMPLE.name))
+    return folder / EXAMPLE.name
 
 
 def of_kind(objects: list[dict[str, Any]], kind: str) -> list[dict[str, Any]]:
@@ -50,9 +77,14 @@ def validate(objects: list[dict[str, Any]], version: str) -> None:
             kubernetes_validate.validate(found, version, strict=True)
 
 
+def templates(objects: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return the pod templates of the workloads among the objects."""
+    return [found["spec"]["template"] for found in objects if "template" in found.get("spec", {})]
+
+
 def pods(objects: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Return the pod specs among the objects."""
-    return [found["spec"]["template"]["spec"] for found in objects if "template" in found.get("spec", {})]
+    return [template["spec"] for template in templates(objects)]
 
 
 def containers(pod: dict[str, Any]) -> list[dict[str, Any]]:
@@ -61,24 +93,76 @@ def containers(pod: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def restrictions_broken(pod: dict[str, Any]) -> list[str]:
-    """Return in which ways a pod breaks the restricted Pod Security level (Kubernetes, "Pod Security Standards")."""
-    allowed_volumes = {"configMap", "csi", "downwardAPI", "emptyDir", "ephemeral", "persistentVolumeClaim", "projected", "secret"}
+    """Return in which ways a pod breaks the restricted Pod Security level.
+
+    Rule by rule as Kubernetes has them in "Pod Security Standards" (1.34), those of the baseline included. Where a rule leaves the choice
+    between the pod and its containers, a container's own setting wins.
+    """
     outer = pod.get("securityContext", {})
-    broken = [f"it shares the node's {key}" for key in ("hostNetwork", "hostPID", "hostIPC") if pod.get(key)]
+    broken = [f"the pod shares the node's {key}" for key in ("hostNetwork", "hostPID", "hostIPC") if pod.get(key)]
     broken += [
-        f"volume {one['name']} is no {allowed_volumes}" for one in pod.get("volumes", []) if not set(one) - {"name"} <= allowed_volumes
+        f"volume {one['name']} is of no kind that is allowed" for one in pod.get("volumes", []) if not set(one) - {"name"} <= VOLUMES
     ]
+    broken += [f"the pod sets {one['name']}" for one in outer.get("sysctls", []) if one["name"] not in SYSCTLS]
     for one in containers(pod):
         inner = one.get("securityContext", {})
         both = {**outer, **inner}
+        added = set(inner.get("capabilities", {}).get("add", []))
         checks = {
-            "is privileged": not inner.get("privileged", False),
+            "is privileged": not inner.get("privileged"),
             "may gain privileges": inner.get("allowPrivilegeEscalation") is False,
-            "keeps capabilities": inner.get("capabilities", {}).get("drop") == ["ALL"] and "add" not in inner.get("capabilities", {}),
-            "may run as root": both.get("runAsNonRoot") is True and both.get("runAsUser") != 0,
+            "keeps capabilities": "ALL" in inner.get("capabilities", {}).get("drop", []),
+            "adds capabilities": added <= {"NET_BIND_SERVICE"},
+            "may run as root": both.get("runAsNonRoot") is True,
+            "runs as root": both.get("runAsUser") != 0,
             "has no seccomp profile": both.get("seccompProfile", {}).get("type") in {"RuntimeDefault", "Localhost"},
-            "uses the node's ports": not any("hostPort" in port for port in one.get("ports", [])),
+            "lifts AppArmor": both.get("appArmorProfile", {}).get("type") != "Unconfined",
+            "chooses its SELinux type": both.get("seLinuxOptions", {}).get("type", "") in SELINUX_TYPES,
+            "chooses its SELinux user or role": not {"user", "role"} & set(both.get("seLinuxOptions", {})),
+            "uses the node's ports": not any(port.get("hostPort") for port in one.get("ports", [])),
             "changes /proc": inner.get("procMount", "Default") == "Default",
+            "is a process of a Windows host": not both.get("windowsOptions", {}).get("hostProcess"),
+            "is probed at another host": not any("host" in probe for probe in _probes(one)),
         }
         broken += [f"container {one['name']} {what}" for what, kept in checks.items() if not kept]
     return broken
+
+
+def _probes(container: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return what a container's probes and lifecycle hooks ask."""
+    asked = [container.get(f"{name}Probe", {}) for name in ("startup", "liveness", "readiness")] + list(
+        container.get("lifecycle", {}).values()
+    )
+    return [one[kind] for one in asked for kind in ("httpGet", "tcpSocket") if kind in one]
+
+
+def of_the_example(example: Path, values: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return what the example service makes of a sidecar's values."""
+    stateful = values.get("persistence", {}).get("type") == "claimTemplate"
+    return render(example, {"trailseal": copy.deepcopy(values), "stateful": stateful}, "payments")
+
+
+def settings(objects: list[dict[str, Any]]) -> dict[str, Any]:
+    """Return the agent's configuration among the objects."""
+    (text,) = (found["data"]["trailseal.yaml"] for found in of_kind(objects, "ConfigMap") if "trailseal.yaml" in found["data"])
+    found: dict[str, Any] = yaml.safe_load(text)
+    return found
+
+
+def assert_accepted(files: dict[str, str], folder: Path) -> None:
+    """Let `trailseal check` look at a ConfigMap's files."""
+    for key, text in files.items():
+        # The pod's folders are not here; everything else is as it would be there.
+        changed = text.replace("/var/lib/trailseal", str(folder)).replace("/etc/trailseal/credentials", str(folder))
+        (folder / key).write_text(changed.replace("0.0.0.0:9600", "127.0.0.1:0"), encoding="utf-8")
+    make_certificate(folder).rename(folder / "ca.pem")
+    environ = os.environ | {"TRAILSEAL_NODE": "node-1", "TRAILSEAL_POD": "payments-0", "TRAILSEAL_POD_NAMESPACE": "prod"}
+    done = subprocess.run(
+        [TRAILSEAL, "check", "--config", str(folder / "trailseal.yaml")],
+        env=environ,
+        capture_output=True,
+        text=True,
+        timeout=40,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr

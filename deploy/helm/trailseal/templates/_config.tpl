@@ -8,6 +8,7 @@
 {{- $sources = append $sources (dict "id" "app" "file" (printf "%s/%s" (trimSuffix "/" .Values.sidecar.logs.mountPath) .Values.sidecar.logs.pattern)) -}}
 {{- end -}}
 {{- if .Values.sidecar.socket.enabled -}}
+{{- /* Open to every user of the pod: service and agent have different ones, and nobody else mounts the volume. */ -}}
 {{- $sources = append $sources (dict "id" "events" "socket" (dict "path" (printf "%s/events.sock" (trimSuffix "/" .Values.sidecar.socket.mountPath)) "mode" "0666")) -}}
 {{- end -}}
 {{- end -}}
@@ -29,6 +30,26 @@
 {{- default (ternary "hostPath" "emptyDir" (eq .Values.mode "daemonset")) .Values.persistence.type -}}
 {{- end }}
 
+{{/* Refuse what would be rendered well and go wrong in the cluster. */}}
+{{- define "trailseal.checks" -}}
+{{- $type := include "trailseal.persistenceType" . -}}
+{{- if eq .Values.mode "daemonset" -}}
+{{- if has $type (list "claim" "claimTemplate") -}}
+{{- fail (printf "persistence.type is %q: each node's agent needs a spool of its own; take hostPath" $type) -}}
+{{- end -}}
+{{- if not (has (dig "rollingUpdate" "maxSurge" 0 .Values.updateStrategy | toString) (list "0" "0%")) -}}
+{{- fail "updateStrategy.rollingUpdate.maxSurge would start a second agent on a node whose spool the first still owns; take maxUnavailable" -}}
+{{- end -}}
+{{- else -}}
+{{- if eq $type "hostPath" -}}
+{{- fail "persistence.type is \"hostPath\": two of your pods on one node would share a spool; take emptyDir, claim or claimTemplate" -}}
+{{- end -}}
+{{- if not (include "trailseal.config" . | fromYaml).sources -}}
+{{- fail "the sidecar has nothing to read: set sidecar.logs.mountPath, sidecar.socket.enabled or config.sources" -}}
+{{- end -}}
+{{- end -}}
+{{- end }}
+
 {{/* The port of metrics and probes, out of vitals.listen. */}}
 {{- define "trailseal.port" -}}
 {{- $listen := (include "trailseal.config" . | fromYaml).vitals.listen -}}
@@ -41,14 +62,16 @@
 {{- regexFind "[0-9]+$" $listen -}}
 {{- end }}
 
-{{/* The pod's grace, which must exceed the agent's: else it is killed while it ships the rest. */}}
+{{/* The pod's grace: what the service may take of it, and then the agent's. Too short a one kills the agent while it ships the rest. */}}
 {{- define "trailseal.terminationGracePeriodSeconds" -}}
-{{- $grace := (include "trailseal.config" . | fromYaml).shutdown_grace | toString -}}
-{{- $number := regexFind "^[0-9]+" $grace | int -}}
-{{- $unit := regexFind "[a-z]+$" $grace -}}
-{{- $seconds := mul $number (index (dict "s" 1 "m" 60 "h" 3600 "ms" 0) $unit | default 1) -}}
-{{- if le (int .Values.terminationGracePeriodSeconds) (add $seconds 4 | int) -}}
-{{- fail (printf "terminationGracePeriodSeconds is %d, and config.shutdown_grace %s: give the pod at least 5 s more than the agent" (int .Values.terminationGracePeriodSeconds) $grace) -}}
+{{- $grace := (include "trailseal.config" . | fromYaml).shutdown_grace | toString | nospace -}}
+{{- $factor := index (dict "ms" 0.001 "s" 1.0 "m" 60.0 "h" 3600.0) (regexFind "[a-z]+$" $grace | default "s") -}}
+{{- $own := mulf (regexFind "^[0-9.]+" $grace | float64) $factor | ceil | int -}}
+{{- $service := ternary 0 .Values.sidecar.serviceStopSeconds (eq .Values.mode "daemonset") | int -}}
+{{- $pod := .Values.terminationGracePeriodSeconds | int -}}
+{{- if lt $pod (add $own $service 5 | int) -}}
+{{- $parts := ternary "" (printf " and sidecar.serviceStopSeconds %d" $service) (eq .Values.mode "daemonset") -}}
+{{- fail (printf "terminationGracePeriodSeconds is %d, with config.shutdown_grace %s%s: give the pod at least %d" $pod $grace $parts (add $own $service 5 | int)) -}}
 {{- end -}}
-{{- .Values.terminationGracePeriodSeconds -}}
+{{- $pod -}}
 {{- end }}

@@ -1,5 +1,6 @@
 {{/* The agent's container without its name, for both modes. */}}
 {{- define "trailseal.container" -}}
+{{- include "trailseal.checks" . -}}
 image: {{ include "trailseal.image" . | quote }}
 imagePullPolicy: {{ .Values.image.pullPolicy }}
 args: ["run", "--config", "/etc/trailseal/config/trailseal.yaml"]
@@ -13,31 +14,25 @@ env:
   {{- with .Values.env }}
   {{- toYaml . | nindent 2 }}
   {{- end }}
-{{- if or .Values.envFrom (and .Values.credentials.existingSecret .Values.credentials.asEnv) }}
-envFrom:
-  {{- if and .Values.credentials.existingSecret .Values.credentials.asEnv }}
-  - secretRef: {name: {{ .Values.credentials.existingSecret | quote }}}
-  {{- end }}
-  {{- with .Values.envFrom }}
-  {{- toYaml . | nindent 2 }}
-  {{- end }}
+{{- with include "trailseal.envFrom" (dict "root" . "secret" .Values.credentials.existingSecret) }}
+envFrom: {{- trim . | nindent 2 }}
 {{- end }}
 ports:
-  - {name: metrics, containerPort: {{ include "trailseal.port" . }}, protocol: TCP}
+  - {name: trailseal, containerPort: {{ include "trailseal.port" . }}, protocol: TCP}
 {{- $probes := .Values.probes }}
 {{- if $probes.startup.enabled }}
 startupProbe:
-  httpGet: {path: /livez, port: metrics}
+  httpGet: {path: /livez, port: trailseal}
   {{- omit $probes.startup "enabled" | toYaml | nindent 2 }}
 {{- end }}
 {{- if $probes.liveness.enabled }}
 livenessProbe:
-  httpGet: {path: /livez, port: metrics}
+  httpGet: {path: /livez, port: trailseal}
   {{- omit $probes.liveness "enabled" | toYaml | nindent 2 }}
 {{- end }}
 {{- if (kindIs "invalid" $probes.readiness.enabled) | ternary (eq .Values.mode "daemonset") $probes.readiness.enabled }}
 readinessProbe:
-  httpGet: {path: /readyz, port: metrics}
+  httpGet: {path: /readyz, port: trailseal}
   {{- omit $probes.readiness "enabled" | toYaml | nindent 2 }}
 {{- end }}
 {{- $context := dict "allowPrivilegeEscalation" false "readOnlyRootFilesystem" true "capabilities" (dict "drop" (list "ALL")) "seccompProfile" (dict "type" "RuntimeDefault") }}
@@ -79,6 +74,8 @@ volumeMounts:
 - name: trailseal-config
   configMap: {name: {{ include "trailseal.configMapName" . | quote }}}
 {{- $type := include "trailseal.persistenceType" . }}
+{{- /* A StatefulSet gives each pod a volume by the name of its claim template. */}}
+{{- if ne $type "claimTemplate" }}
 - name: trailseal-state
   {{- if eq $type "hostPath" }}
   hostPath: {path: {{ .Values.persistence.hostPath | quote }}, type: DirectoryOrCreate}
@@ -87,9 +84,11 @@ volumeMounts:
   {{- else }}
   emptyDir: {{ if .Values.persistence.sizeLimit }}{sizeLimit: {{ .Values.persistence.sizeLimit | quote }}}{{ else }}{}{{ end }}
   {{- end }}
+{{- end }}
 {{- if and .Values.credentials.existingSecret .Values.credentials.asFiles }}
 - name: trailseal-credentials
-  secret: {secretName: {{ .Values.credentials.existingSecret | quote }}, defaultMode: 0440}
+  {{- /* A sidecar is not their owner, and has their group only where the pod has an fsGroup. No other container mounts them. */}}
+  secret: {secretName: {{ .Values.credentials.existingSecret | quote }}, defaultMode: {{ ternary "0440" "0444" (eq .Values.mode "daemonset") }}}
 {{- end }}
 {{- if eq .Values.mode "daemonset" }}
 {{- range $index, $path := .Values.daemonset.hostPaths }}
@@ -126,6 +125,19 @@ volumeMounts:
 {{- if .Values.sidecar.socket.enabled }}
 - {name: trailseal-socket, mountPath: {{ .Values.sidecar.socket.mountPath | quote }}, readOnly: true}
 {{- end }}
+{{- end }}
+
+{{/* Of your StatefulSet, with persistence.type claimTemplate: a spool that outlives the pod, and finds it again by its name. */}}
+{{- define "trailseal.volumeClaimTemplates" -}}
+- apiVersion: v1
+  kind: PersistentVolumeClaim
+  metadata: {name: trailseal-state}
+  spec:
+    accessModes: {{- toYaml .Values.persistence.accessModes | nindent 6 }}
+    {{- with .Values.persistence.storageClassName }}
+    storageClassName: {{ . | quote }}
+    {{- end }}
+    resources: {requests: {storage: {{ .Values.persistence.size | quote }}}}
 {{- end }}
 
 {{/* Of the keys that only a start can change (docs/configuration.md): all others take effect in the running agent. */}}
