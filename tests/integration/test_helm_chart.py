@@ -222,6 +222,21 @@ def test_a_spool_that_outlives_its_pod_belongs_to_a_stateful_set_and_is_not_ephe
     assert service["spec"]["selector"].items() <= workload["spec"]["template"]["metadata"]["labels"].items()
 
 
+def test_the_example_neither_mounts_a_claim_that_nobody_makes_nor_makes_one_that_nobody_mounts(tmp_path: Path) -> None:
+    example = example_with_its_dependency(tmp_path)
+    claims = {"mode": "sidecar", **copy.deepcopy(STORES), "persistence": {"type": "claimTemplate"}}
+    with pytest.raises(helm_python.HelmError, match="which only a StatefulSet has: set stateful"):
+        render(example, {"trailseal": claims})
+    (workload,) = of_kind(render(example, {"stateful": True, "trailseal": {"mode": "sidecar", **copy.deepcopy(STORES)}}), "StatefulSet")
+    assert "volumeClaimTemplates" not in workload["spec"]
+
+
+@pytest.mark.parametrize("mode", ["daemonset", "none"])
+def test_a_pod_that_includes_the_sidecar_says_so_in_the_mode(tmp_path: Path, mode: str) -> None:
+    with pytest.raises(helm_python.HelmError, match=f'mode is "{mode}", and a pod includes'):
+        render(example_with_its_dependency(tmp_path), {"trailseal": {"mode": mode, **copy.deepcopy(STORES)}})
+
+
 @pytest.mark.parametrize("kind", ["podMonitor", "serviceMonitor"])
 @pytest.mark.parametrize("name", CASES)
 def test_every_agent_and_watcher_is_scraped_once_under_a_name_that_the_rules_know(

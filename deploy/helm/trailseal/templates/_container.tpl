@@ -112,6 +112,9 @@ volumeMounts:
 
 {{/* A native sidecar, for `initContainers` of your pod: it starts before your containers and ends after them. */}}
 {{- define "trailseal.sidecar" -}}
+{{- if ne .Values.mode "sidecar" -}}
+{{- fail (printf "mode is %q, and a pod includes \"trailseal.sidecar\": set mode to sidecar" .Values.mode) -}}
+{{- end -}}
 - name: {{ .Values.sidecar.name }}
   restartPolicy: Always
   {{- include "trailseal.container" . | nindent 2 }}
