@@ -92,8 +92,14 @@ def met(trace: Path, injection: Injection) -> int:
 
 
 def _is_last(call: Call, text: str) -> bool:
-    """Say whether a call never returned: that is all a trace shows of a process that was killed at it."""
-    return call.text.endswith("= ?") or (call.text.endswith("<unfinished ...>") and f"{call.thread} <... {call.name} resumed>" not in text)
+    """Say whether a call never returned: that is all a trace shows of a process that was killed at it.
+
+    Where another thread's end comes between, the call stands on two lines.
+    """
+    if not call.text.endswith("<unfinished ...>"):
+        return call.text.endswith("= ?")
+    resumed = f"{call.thread} <... {call.name} resumed>"
+    return not any(line.startswith(resumed) and not line.endswith("= ?") for line in text.splitlines())
 
 
 def is_impossible(trace: Path) -> bool:
