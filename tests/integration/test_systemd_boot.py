@@ -197,7 +197,8 @@ def test_a_stop_may_take_the_grace_that_the_configuration_gives_and_leaves_the_r
     ids = write(agent.logs / "a.log", 0, 100)
     agent.start()
     until(lambda: (agent.status().get("head") or {}).get("events") == len(ids), "sealed events", step_seconds=0.2)
-    assert "not ready: store main: cannot create /srv/away" in agent.show("StatusText")
+    told = "not ready: store main: cannot create /srv/away"
+    until(lambda: told in agent.show("StatusText"), "the store's own words in systemd's status", step_seconds=0.2)
     begin = time.monotonic()
     agent.stop()
     assert 1.5 < time.monotonic() - begin < 10
