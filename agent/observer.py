@@ -59,6 +59,7 @@ class Observer:
         self._optional: set[str] = set()
         self._standings: dict[str, Standing] = {}
         self._lagging: set[str] = set()
+        self._sealed: tuple[str, int] | None = None
         self._last_confirmed: dict[str, Any] | None = None
 
     # ---- reading -------------------------------------------------------------------------------------------------
@@ -286,8 +287,11 @@ class Observer:
     async def _look_at_lags(self, spool: Spool) -> None:
         """Show how far behind each store is; nothing is asked while nothing waits."""
         now = self._clock.now()
+        sealed = None if spool.head is None else (spool.head.origin, spool.head.batch)
+        idle = not spool.held_records and not spool.waiting_batches
+        unchanged, self._sealed = sealed == self._sealed, sealed
         for store in self._required | self._optional:
-            if not spool.held_records and not spool.waiting_batches and (store in self._required or spool.head is None):
+            if idle and (store in self._required or (unchanged and store not in self._lagging)):
                 if store in self._lagging:
                     self._show_lag(store, 0, 0.0)
                 continue

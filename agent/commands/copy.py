@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from ..config import Retention
     from ..copying import Report, Target
     from ..copying.ends import Terms
-    from ..reader.fetch import Reach
+    from ..reader.opening import Reach
     from ..reader.trustfile import TrustFile
 
 _HELP = """Copy the trails of the store FROM into the store TO, checked on the way.
@@ -124,7 +124,7 @@ def copy(  # noqa: D103, PLR0913 -- click shows the help text; one argument for 
 
 
 def _reach(options: dict[str, str | None], prefix: str) -> Reach:
-    from ..reader.fetch import Reach
+    from ..reader.opening import Reach
 
     return Reach(*(options[f"{prefix}{name}"] for name in ("endpoint", "region", "profile", "ca_file")))
 

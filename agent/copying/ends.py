@@ -15,7 +15,8 @@ from urllib.parse import unquote, urlsplit
 
 from ..config import BucketAddress, Retention, Store, parse_endpoint
 from ..errors import ConfigError, NotVerifiedError
-from ..reader.fetch import DirectoryReader, Reach, open_store
+from ..reader.fetch import DirectoryReader
+from ..reader.opening import Reach, open_store
 from ..stores import BucketStore, DirectoryStore
 from ..stores.bucket import Access
 from ..trail.layout import fold_name

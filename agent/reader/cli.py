@@ -19,7 +19,8 @@ import click
 
 from ..errors import TrailsealError
 from .expected import load_expected, parse_duration
-from .fetch import DirectoryReader, Reach, open_store
+from .fetch import DirectoryReader
+from .opening import Reach, open_store
 from .progress import progress
 from .retention import IN_A_FOLDER, LEVELS, Mode, Policy, Unattested
 from .trustfile import TrustFile, is_origin_pattern, trust_lines

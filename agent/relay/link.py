@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 __all__ = ["Data", "End", "Frame", "Gap", "Header", "InheritedStream", "Link", "inherited_streams"]
 
 _RECEIVE_BYTES: Final = 1 << 18
-_BLOCK_BYTES: Final = 1 << 20
+_BLOCK_BYTES: Final = 1 << 18
+"""Short lines that are no events become records of ten times their size: a block of them is what costs most at one moment."""
 
 
 class InheritedStream(NamedTuple):
@@ -78,7 +79,7 @@ class Link:
         return self._reader.header
 
     async def receive(self, timeout_seconds: float | None = None) -> list[Frame] | None:
-        """Return what has arrived, about a MiB at most, waiting for the first byte.
+        """Return what has arrived, about half a MiB at most, waiting for the first byte.
 
         Args:
             timeout_seconds: How long to wait; for ever if None. An empty list is returned when it is over.

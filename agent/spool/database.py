@@ -141,13 +141,14 @@ class Database:
             held_records += tables.read_batch_meta(meta).records
         return held_bytes, held_records
 
-    def oldest_observed(self, after_block: int | None = None) -> str | None:
+    def oldest_observed(self, after_block: int | None = None, after_batch: int = 0) -> str | None:
         """Return when the oldest record still held was read, RFC 3339 UTC; None if no record is held.
 
         Args:
             after_block: Leave blocks up to this id out of account (the batch that is being cut).
+            after_batch: Leave batches up to this id out of account (a store has them).
         """
-        for (raw,) in self._db.execute("SELECT meta FROM batches ORDER BY id"):
+        for (raw,) in self._db.execute("SELECT meta FROM batches WHERE id > ? ORDER BY id", (after_batch,)):
             batch = tables.read_batch_meta(raw)
             if batch.records:
                 return batch.observed_min
@@ -189,27 +190,9 @@ class Database:
         row = self._db.execute("SELECT max(batch) FROM receipts WHERE store = ?", (store,)).fetchone()
         return int(row[0] or 0)
 
-    def lag(self, store: str) -> tuple[int, str | None]:
-        """Return how many batches held here a store has not confirmed, and when their oldest record was read, or the oldest unsealed one.
-
-        What has left the spool, as every required store has it, is not spoken of.
-        """
-        after = self.last_receipted(store)
-        oldest = None
-        for (raw,) in self._db.execute("SELECT meta FROM batches WHERE id > ? ORDER BY id", (after,)):
-            batch = tables.read_batch_meta(raw)
-            if batch.records:
-                oldest = batch.observed_min
-                break
-        (count,) = self._db.execute("SELECT count(*) FROM batches WHERE id > ?", (after,)).fetchone()
-        if oldest is None:
-            blocks = map(tables.read_block_meta, (raw for (raw,) in self._db.execute("SELECT meta FROM blocks ORDER BY id")))
-            oldest = next((block.observed_min for block in blocks if block.records), None)
-        return int(count), oldest
-
-    def waiting(self) -> int:
-        """Count the sealed batches that wait for receipts."""
-        return int(self._db.execute("SELECT count(*) FROM batches").fetchone()[0])
+    def waiting(self, after_batch: int = 0) -> int:
+        """Count the sealed batches behind an id that wait for receipts."""
+        return int(self._db.execute("SELECT count(*) FROM batches WHERE id > ?", (after_batch,)).fetchone()[0])
 
     # ---- writing -------------------------------------------------------------------------------------------------
 

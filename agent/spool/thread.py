@@ -117,8 +117,16 @@ class DatabaseThread:
         return await self.read(lambda db: db.confirmed(store))
 
     async def lag(self, store: str) -> tuple[int, str | None]:
-        """Return how far behind a store is; see Database.lag."""
-        return await self.read(lambda db: db.lag(store))
+        """Return how many batches held here a store has not confirmed, and when the oldest record was read that it lacks, sealed or not.
+
+        What has left the spool, as every required store has it, is not spoken of.
+        """
+
+        def look(db: Database) -> tuple[int, str | None]:
+            after = db.last_receipted(store)
+            return db.waiting(after), db.oldest_observed(after_batch=after)
+
+        return await self.read(look)
 
     async def oldest_observed(self, after_block: int | None = None) -> str | None:
         """Return when the oldest record still held was read; see Database.oldest_observed."""

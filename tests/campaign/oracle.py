@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
-from agent.reader.fetch import open_store
+from agent.reader.opening import open_store
 from agent.reader.trustfile import TrustFile, trust_lines
 from agent.reader.verify import Options, verify_store
 from agent.trail.batch import read_data

@@ -22,8 +22,7 @@ if TYPE_CHECKING:
 OTHER_BYTES = 120 << 20
 AUDIT_EVERY = 1 << 20
 """An audit line after so many bytes of other lines."""
-WORKER_PEAK_KIB = 128 << 10
-"""Between what was measured (up to 118 MiB, docs/limits.md) and what a line of 50 MiB would add to that if it were kept."""
+WORKER_PEAK_KIB = 110 << 10
 PARENT_PEAK_KIB = 32 << 10
 FLOOD = f"""
 import sys, time, pathlib

@@ -31,7 +31,7 @@ def ran(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ran]:
 
 
 @pytest.mark.parametrize("case", [alert_cases.Killed, alert_cases.Cut, alert_cases.Full, alert_cases.Clock, alert_cases.Troubled])
-def test_the_right_alerts_reach_the_webhook_and_are_over_when_it_is_mended(ran: Ran, case: type[alert_cases.Case]) -> None:
+def test_the_right_alerts_reach_the_webhook_and_are_over_when_it_is_mended(ran: Ran, case: type[alert_cases.Fault]) -> None:
     rows = [row for row in ran.rows if row.fault == case.fault]
     assert [row.alert for row in rows] == list(case.alerts)
     for row in rows:

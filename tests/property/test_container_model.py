@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from agent.sources.file import TailSettings
@@ -125,8 +125,13 @@ def play(steps: list[Step], form: Format, pattern: str = "pods/*/*/*.log") -> Mo
     return asyncio.run(run())
 
 
+# A log that was empty when it was seen, and is a compressed file with content after the next start.
+EMPTY_THEN_PACKED: list[Step] = [("audit", 0, 40), ("rotate", 0, 0), ("drain", 0, 0), ("emit", 0, 1), ("rotate", 0, 0), ("pack", 0, 0)]
+
+
 @pytest.mark.parametrize("form", ["cri", "json"])
 @given(steps=STEPS)
+@example(steps=EMPTY_THEN_PACKED)
 @settings(max_examples=150, deadline=None)
 def test_each_audit_line_is_recorded_once_and_in_the_order_of_its_stream(form: Format, steps: list[Step]):
     model = play(steps, form)

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import os
-import shutil
-
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.support.tail_bench import copy_and_truncate
 from tests.support.tail_model import STEPS, Model, run
 
 SEVERAL = st.lists(STEPS, min_size=3, max_size=25)
@@ -48,14 +46,7 @@ class CopyingModel(Model):
     """The same with copytruncate. A line that is not complete yet is finished first, or the cut would go through it."""
 
     def rotate(self) -> None:
-        path = self.bench.path
-        number = 1
-        while path.with_name(f"{path.name}.{number}").exists():
-            number += 1
-        for one in range(number, 1, -1):
-            path.with_name(f"{path.name}.{one - 1}").rename(path.with_name(f"{path.name}.{one}"))
-        shutil.copyfile(path, path.with_name(f"{path.name}.1"))
-        os.truncate(path, 0)
+        copy_and_truncate(self.bench.path)
 
 
 @given(steps=SEVERAL)

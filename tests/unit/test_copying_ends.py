@@ -18,8 +18,9 @@ from agent.copying.outcome import Cause, Failure, Report, Stop, TrailOutcome
 from agent.copying.progress import SILENT, progress
 from agent.copying.report import as_json, closing_line, render
 from agent.errors import ConfigError
-from agent.reader.fetch import DirectoryReader, MemoryReader, Reach
+from agent.reader.fetch import DirectoryReader, MemoryReader
 from agent.reader.findings import Code, Finding, FindingLog
+from agent.reader.opening import Reach
 from agent.reader.verify import Options, verify_store
 from agent.trail.layout import Origin
 from agent.vitals.clock import SystemClock

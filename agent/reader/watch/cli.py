@@ -17,11 +17,11 @@ import click
 
 from ..cli import DURATION, failing_clearly, reach_options
 from ..expected import load_expected
-from ..fetch import open_store
+from ..opening import open_store
 from ..trustfile import TrustFile
 
 if TYPE_CHECKING:
-    from ..fetch import Reach
+    from ..opening import Reach
     from .judge import Report
 
 _HELP = """Find trails that are silent, unclosed or missing, from STORE alone.

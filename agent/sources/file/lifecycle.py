@@ -83,13 +83,36 @@ class Lifecycle:
                 unplaced = Found(cursor.path, roster.unplaced(), cursor.size_seen, first_seen_ns(cursor))
                 roster.add(cursor.path, unplaced, cursor).rotated = True
             elif match is None:
-                await roster.give_up(cursor, Certainty.UNBOUNDED)
+                await roster.give_up(cursor, await self._beyond(cursor))
                 # What was written since the file was first seen has come after it.
                 lane = roster.lanes.setdefault(cursor.path, Lane(cursor.path))
                 lane.last = Found("", (cursor.device, cursor.inode), cursor.size_seen, first_seen_ns(cursor))
             else:
                 await self._found_again(cursor, match)
         await self._apply()
+
+    async def _beyond(self, cursor: Cursor) -> Certainty:
+        """Return what is to be said of the lines that a file which is not found again may have got since it was last seen.
+
+        A log seen empty has no content to be found by. Rotation deletes the oldest first: where a file from before it is still
+        there, and one from after it that was not read, then it is that one, or among those, and they are read.
+        """
+        if cursor.size_seen or cursor.head_bytes:
+            return Certainty.UNBOUNDED
+        lane = self.roster.lanes.get(cursor.path) or Lane(cursor.path)
+        seen = Found("", (cursor.device, cursor.inode), 0, first_seen_ns(cursor))
+        try:
+            here = await self._successors.around(lane)
+            older = any([await self._is_read(lane, one) for one in here.siblings])
+            later = await self._successors.unread(lane, seen, here, covered=seen.key in self.roster.scan.names)
+        except OSError:
+            return Certainty.UNBOUNDED
+        return Certainty.POSSIBLE if older and later else Certainty.UNBOUNDED
+
+    async def _is_read(self, lane: Lane, found: Found) -> bool:
+        """Tell whether a sibling was read, to its end or as far as the lane's earlier cursors say."""
+        own = self.files.get(found.key)
+        return (own is not None and own.lane is lane) or await self.roster.known.was_read(lane, found)
 
     async def _found_again(self, cursor: Cursor, match: Match) -> None:
         found = match.found
@@ -211,7 +234,7 @@ class Lifecycle:
         before, tailed.names = tailed.names, frozenset(names)
         if home is not None and home.key == tailed.key:
             tailed.rotated = False
-            tailed.reader.mark(rotated=False)
+            tailed.reader.amend(rotated=False)
             tailed.reader.path = home.path
         elif not tailed.rotated:
             stayed = sorted(before & tailed.names)
@@ -341,7 +364,7 @@ class Lifecycle:
             await self.roster.end(cursor, losses)
         elif tailed.reader.fixed:
             await self.roster.finish(tailed)
-        elif tailed.reader.mark(rotated=True):
+        elif tailed.reader.amend(rotated=True):
             await self.roster.state(tailed.reader.cursor, [], tailed.reader.cursor)
 
     async def expire(self, tailed: Tailed) -> None:

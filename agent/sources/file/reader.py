@@ -166,20 +166,12 @@ class Reader:
             # Opening reads them again, and a closed file shall cost next to nothing: there may be thousands.
             self._head = self._window = b""
 
-    def rename(self, path: str) -> None:
-        """Let the cursor carry another path from now on."""
-        self._cursor = replace(self._cursor, path=path)
-
-    def rename_file(self, file_id: str) -> None:
-        """Let the cursor carry another file id from now on; nothing of the file may have been read."""
-        self._cursor = replace(self._cursor, file_id=file_id)
-
-    def mark(self, *, rotated: bool) -> bool:
-        """Let the cursor say whether the file was rotated away; return whether that is news."""
-        if self._cursor.rotated == rotated:
-            return False
-        self._cursor = replace(self._cursor, rotated=rotated)
-        return True
+    def amend(self, **changes: str | bool) -> bool:
+        """Let the cursor say something else of the file from now on, such as ``rotated``; return whether that is news."""
+        amended = replace(self._cursor, **changes)
+        news = amended != self._cursor
+        self._cursor = amended
+        return news
 
     def look(self) -> Found:
         """Return the open file as stat(2) shows it, with no path if it was deleted; a closed one as it was last seen."""

@@ -138,7 +138,7 @@ class Roster:
         """
         cursor = tailed.reader.cursor
         if not cursor.offset:
-            tailed.reader.rename_file(self._new_id())
+            tailed.reader.amend(file_id=self._new_id())
             self._new += [replace(cursor, finished=True), tailed.reader.cursor]
 
     async def note_new(self) -> None:
@@ -181,7 +181,7 @@ class Roster:
         tailed.lane = self.lanes.setdefault(path, Lane(path))
         tailed.lane.files.append(tailed)
         tailed.reader.path = path
-        tailed.reader.rename(path)
+        tailed.reader.amend(path=path)
         self.shell.ready(tailed.lane)
 
     def remove(self, tailed: Tailed) -> None:

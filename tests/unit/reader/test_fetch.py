@@ -15,7 +15,8 @@ from agent.config import BucketAddress
 from agent.errors import ConfigError, NotVerifiedError
 from agent.reader.ahead import ReadAhead
 from agent.reader.bucket import BucketReader
-from agent.reader.fetch import DirectoryReader, MemoryReader, Reach, StoreReader, open_store
+from agent.reader.fetch import DirectoryReader, MemoryReader, StoreReader
+from agent.reader.opening import Reach, open_store
 from agent.stores.bucket import Access
 from agent.trail.layout import seal_key
 from tests.support.trail_factory import TrailFactory, sample_trail, write_store
