@@ -90,7 +90,8 @@ lock: ## Resolve and lock the requirements anew (needs uv)
 	@command -v "$(UV)" >/dev/null || { echo "make: locking needs uv; install it (pipx install uv) or name it: UV=/path/to/uv make lock" >&2; exit 1; }
 	"$(UV)" pip compile $(LOCK_FLAGS) --output-file requirements/runtime.txt pyproject.toml
 	"$(UV)" pip compile $(LOCK_FLAGS) --constraint requirements/runtime.txt --extra attest --output-file requirements/attest.txt pyproject.toml
-	"$(UV)" pip compile $(LOCK_FLAGS) --constraint requirements/attest.txt --extra dev --output-file requirements/dev.txt pyproject.toml
+	"$(UV)" pip compile $(LOCK_FLAGS) --constraint requirements/attest.txt --extra attest --extra evidence --output-file requirements/evidence.txt pyproject.toml
+	"$(UV)" pip compile $(LOCK_FLAGS) --constraint requirements/evidence.txt --extra dev --output-file requirements/dev.txt pyproject.toml
 
 LOCK_FLAGS := --quiet --universal --python-version 3.11 --generate-hashes --upgrade --no-emit-index-url --no-emit-find-links --no-header
 

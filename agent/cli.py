@@ -19,7 +19,13 @@ from .errors import TrailsealError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-_ATTRIBUTES: Final = {"exec": "execute", "verify": "verify_command", "trust": "trust_command", "watch": "watch_command"}
+_ATTRIBUTES: Final = {
+    "exec": "execute",
+    "verify": "verify_command",
+    "trust": "trust_command",
+    "watch": "watch_command",
+    "index": "index_command",
+}
 """The commands whose function could not have the command's own name."""
 
 COMMANDS: Final = {
@@ -33,6 +39,7 @@ COMMANDS: Final = {
     "verify": ("agent.reader.cli", "Check that a store's trails are intact and complete."),
     "trust": ("agent.reader.cli", "Print trust-file lines for the keys in a store."),
     "watch": ("agent.reader.watch.cli", "Find silent, unclosed and missing trails from a store alone."),
+    "index": ("agent.reader.index.cli", "Build an index of a store, verified on the way."),
     "copy": ("agent.commands.copy", "Copy a store's trails into another store, checked on the way."),
     "version": ("agent.commands.version", "Print the version."),
 }

@@ -22,8 +22,8 @@ import tempfile
 from pathlib import Path
 from typing import Any, Final
 
-LOCKS: Final = ["requirements/attest.txt"]
-"""What an installation can have: the agent's requirements and those of the extra ``attest``."""
+LOCKS: Final = ["requirements/evidence.txt"]
+"""What an installation can have: the agent's requirements and those of the extras ``attest`` and ``evidence``."""
 
 CANARY: Final = ("jinja2", "2.4.1")
 """A release of 2010 with several advisories, which nobody withdraws; must not be in a lock."""

@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 import msgspec
 
-from ..trail.manifest import ManifestReason
+from ..trail.manifest import Manifest, ManifestReason
 from ..trail.records import STATE_SOURCE, GapCause
 from .findings import Code
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from ..trail.manifest import Manifest, SourceProgress
+    from ..trail.manifest import SourceProgress
     from .contents import GapRecord, Report
 
 HEARTBEATS: Final = 3
@@ -49,6 +49,19 @@ UNKNOWN: Final = Carried({}, complete=False)
 """What it carries on from one that cannot be read."""
 
 
+class Books(msgspec.Struct, frozen=True):
+    """What an account knows between two batches, to be kept and opened again; see `Account` for the meaning of each."""
+
+    offsets: dict[str, int]
+    starts_known: bool
+    rolled_back: tuple[str, ...]
+    state_lost: bool
+    moved: tuple[str, ...]
+    last: Manifest | None
+    totals_known: bool
+    totals: dict[str, int]
+
+
 class Account:
     """Carries one trail's books from batch to batch.
 
@@ -75,6 +88,27 @@ class Account:
     def carried(self) -> Carried:
         """What a trail carries on that continues this one here."""
         return Carried(dict(self.offsets), self._starts_known)
+
+    @property
+    def books(self) -> Books:
+        """Return what is known now."""
+        return Books(
+            offsets=dict(self.offsets),
+            starts_known=self._starts_known,
+            rolled_back=tuple(sorted(self._rolled_back)),
+            state_lost=self._state_lost,
+            moved=tuple(sorted(self._moved)),
+            last=self._last,
+            totals_known=self._totals_known,
+            totals=dict(self._totals),
+        )
+
+    def reopen(self, books: Books) -> None:
+        """Go on where another account of the same trail stood."""
+        self.offsets, self._starts_known = dict(books.offsets), books.starts_known
+        self._rolled_back, self._moved = set(books.rolled_back), set(books.moved)
+        self._state_lost, self._last = books.state_lost, books.last
+        self._totals_known, self._totals = books.totals_known, dict(books.totals)
 
     def forget(self) -> None:
         """Stop relying on the last manifest, because what followed it cannot be read."""

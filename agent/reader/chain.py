@@ -11,15 +11,18 @@ from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import TYPE_CHECKING, Final
 
+import msgspec
+
 from ..errors import FormatError, NotVerifiedError, ProofError
 from ..trail.layout import seal_key
 from ..trail.manifest import Continues
 from ..trail.merkle import EMPTY_ROOT, Frontier, leaf_hash, verify_inclusion
 from ..trail.note import VerifierKey, open_note
 from ..trail.seal import parse_seal
-from .account import NOTHING, Account, Carried
+from .account import NOTHING, Account, Books, Carried
 from .contents import EMPTY, Contents, check_contents, expected_data_key, is_data_key
-from .findings import Code, Finding
+from .findings import Code, Finding, Severity
+from .links import Walk
 from .trustfile import MAX_SEAL_BYTES
 
 if TYPE_CHECKING:
@@ -85,6 +88,41 @@ class Met:
     carried: Carried
 
 
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """A batch that was checked: it is signed, and what it seals was read.
+
+    Attributes:
+        seal: Its seal.
+        contents: Its records.
+        severity: The worst that was found in it.
+        chained: Whether the tree before it is known, so that the root was recomputed; else only its own seal proves it.
+    """
+
+    seal: Seal
+    contents: Contents
+    severity: Severity
+    chained: bool
+
+
+class Standing(msgspec.Struct, frozen=True):
+    """Where a check stands between two batches, to be kept and gone on from.
+
+    Attributes:
+        batch: The next batch.
+        frontier: The tree before it, as `Frontier.encode` writes it.
+        previous: The SHA-256 of the seal before it.
+        key: The epoch's key (C2SP vkey).
+        books: What the account knows.
+    """
+
+    batch: int
+    frontier: bytes
+    previous: str | None
+    key: str | None
+    books: Books
+
+
 @dataclass(slots=True)
 class _Place:
     """Where the chain stands: the next batch, the tree before it, the SHA-256 of the seal before it (None: not known)."""
@@ -107,7 +145,7 @@ class TrailChecker:
         links: Of the sizes asked for, those that were met, with what was there; every trail begins with the empty tree.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 -- what a check is given, each by its name
         self,
         origin: Origin,
         store: StoreReader,
@@ -118,6 +156,7 @@ class TrailChecker:
         wanted_sizes: frozenset[int] = frozenset(),
         mark: Callable[[str], int],
         advance: Callable[[int], None],
+        sink: Callable[[Checked], None] | None = None,
     ) -> None:
         """Begin before batch 0.
 
@@ -130,6 +169,7 @@ class TrailChecker:
             wanted_sizes: Tree sizes that other trails say they continue.
             mark: A keyed hash of an object key, for `Tally.sealed_sum`.
             advance: Called with the number of bytes read.
+            sink: Takes each batch after it was checked.
         """
         self.origin = origin
         self.tally = Tally()
@@ -137,15 +177,43 @@ class TrailChecker:
         self.links: dict[int, Met] = {0: Met(EMPTY_ROOT, NOTHING)}
         self._store, self._log = store, log
         self._trusted, self._wanted = trusted, wanted_sizes
-        self._mark, self._advance = mark, advance
+        self._mark, self._advance, self._sink = mark, advance, sink
         self._place = _Place()
         self._now: tuple[int | None, str | None] = (None, None)
-        self._found = False
+        self._found: Severity | None = None
+
+    @property
+    def walk(self) -> Walk:
+        """What is known of the trail now, for those that say they continue it."""
+        head = self.tally.head
+        roots = {size: met.root.hex() for size, met in self.links.items()}
+        return Walk(
+            origin=self.origin,
+            size=head.seq + 1 if head else 0,
+            head_batch=head.batch if head else None,
+            opened=self.tally.key is not None,
+            continues=self.tally.continues,
+            roots=roots,
+        )
+
+    @property
+    def standing(self) -> Standing | None:
+        """Where it stands; None while the tree before the next batch is not known."""
+        place, key = self._place, self.tally.key
+        if place.frontier is None:
+            return None
+        return Standing(place.batch, place.frontier.encode(), place.previous, None if key is None else str(key), self.account.books)
+
+    def resume(self, standing: Standing) -> None:
+        """Go on where another check of the same trail stood (FormatError if that is not what `standing` returned)."""
+        self._place = _Place(standing.batch, Frontier.decode(standing.frontier), standing.previous)
+        self.tally.key = None if standing.key is None else VerifierKey.parse(standing.key)
+        self.account.reopen(standing.books)
 
     def report(self, code: Code, message: str, *, first_seq: int | None = None, last_seq: int | None = None) -> None:
         """Log a finding at the present batch and object."""
         batch, key = self._now
-        self._found = True
+        self._found = max(self._found or Severity.NOTICE, code.severity)
         self._log.add(
             Finding(code=code, message=message, origin=str(self.origin), batch=batch, key=key, first_seq=first_seq, last_seq=last_seq)
         )
@@ -157,13 +225,14 @@ class TrailChecker:
             NotVerifiedError: An object is there but cannot be read.
         """
         key = seal_key(self.origin, batch)
-        self._now, self._found = (batch, key), False
+        self._now, self._found = (batch, key), None
         if batch != self._place.batch:
             first, last = self._place.batch, batch - 1
             self._now = (first, seal_key(self.origin, first))
             self.report(Code.SEAL_MISSING, f"batch {first} is missing" if first == last else f"batches {first} to {last} are missing")
             self.lose(batch)
-            self._now = (batch, key)
+            # What is missing says nothing against what is there.
+            self._now, self._found = (batch, key), None
         self.tally.head = None
         raw = self._store.read(key, MAX_SEAL_BYTES)
         if raw is None:
@@ -208,7 +277,7 @@ class TrailChecker:
         # Against a manifest that its own proof does not support, the data says nothing, unless the whole tree comes out right.
         contents = self._read_data(manifest, self.report if proven else _ignore)
         recomputed = self._check_tree(manifest, seal.manifest_line, contents, checkpoint, self.report if proven else _ignore)
-        if proven and recomputed is None and place.frontier is not None and not self._found:
+        if proven and recomputed is None and place.frontier is not None and self._found is None:
             self.report(Code.CHECK_FAILED, "the tree was not recomputed, and no check says why")
         if not signed or not (proven or recomputed):
             # Nothing in this seal can be relied on; the next one is judged by itself.
@@ -225,6 +294,8 @@ class TrailChecker:
         self._place = _Place(manifest.batch + 1, recomputed or seal.frontier(), sha256(seal.raw).hexdigest())
         if checkpoint.size in self._wanted:
             self.links[checkpoint.size] = Met(checkpoint.root, self.account.carried)
+        if self._sink is not None and contents is not None:
+            self._sink(Checked(seal, contents, self._found or Severity.NOTICE, recomputed is not None))
 
     def _report_gap(self, gap: GapRecord) -> None:
         begin = "an unknown start" if gap.from_offset is None else gap.from_offset

@@ -53,10 +53,12 @@ class Contents:
     Attributes:
         hashes: The leaf hashes of its lines, in their order.
         gaps: Its gap records.
+        lines: The lines.
     """
 
     hashes: Sequence[bytes]
     gaps: tuple[GapRecord, ...]
+    lines: Sequence[bytes] = ()
 
 
 EMPTY: Final = Contents((), ())
@@ -121,11 +123,11 @@ def check_contents(manifest: Manifest, raw: bytes, report: Report) -> Contents |
     except FormatError as error:
         seq, reason = _first_bad(lines, records.first_seq, error)
         report(Code.DATA_MALFORMED, f"seq {seq}: {reason}", first_seq=seq, last_seq=seq)
-        return Contents(hashes, ())
+        return Contents(hashes, (), lines)
     _check_counts(manifest, heads, report)
     _check_window(manifest, heads, report)
     _check_positions(manifest.sources, heads, report)
-    return Contents(hashes, gaps)
+    return Contents(hashes, gaps, lines)
 
 
 def _lines(raw: bytes, raw_bytes: int) -> list[bytes]:

@@ -22,7 +22,6 @@ from .trustfile import MAX_SEAL_BYTES
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-    from .chain import TrailChecker
     from .fetch import StoreReader
     from .findings import FindingLog
 
@@ -38,6 +37,27 @@ class Claim:
 
     successor: Origin
     link: Continues
+
+
+@dataclass(frozen=True, slots=True)
+class Walk:
+    """What is known of a trail once it was walked.
+
+    Attributes:
+        origin: The trail.
+        size: The leaves up to its newest checkpoint; 0 if there is none that can be used.
+        head_batch: That checkpoint's batch.
+        opened: Whether its first seal can be used.
+        continues: What that seal says about a predecessor.
+        roots: Of the sizes asked for, the roots (hex) of those that were met; every trail begins with the empty tree.
+    """
+
+    origin: Origin
+    size: int
+    head_batch: int | None
+    opened: bool
+    continues: Continues | None
+    roots: Mapping[int, str]
 
 
 def instance_of(origin: Origin) -> tuple[str, str, str]:
@@ -119,11 +139,11 @@ class Family:
         """Return the tree sizes at which others say they continue this trail."""
         return frozenset(claim.link.size for claim in self._claimed[str(origin)])
 
-    def check(self, checkers: Mapping[str, TrailChecker], all_origins: Iterable[str], log: FindingLog) -> dict[str, Claim]:
+    def check(self, walks: Mapping[str, Walk], all_origins: Iterable[str], log: FindingLog) -> dict[str, Claim]:
         """Judge the links after all trails of the family were walked.
 
         Args:
-            checkers: The finished walks, by origin.
+            walks: The finished walks, by origin.
             all_origins: Every origin in the store, including those that were not selected.
             log: Where findings go.
 
@@ -137,8 +157,8 @@ class Family:
             older = _instance_named(name)
             if older is None or name == str(claim.successor):
                 _report(log, claim, Code.LINK_WRONG, f"the trail says that it continues {name!r}, which is no other trail")
-            elif name in checkers:
-                if not self._is_right(checkers[name], claim, log):
+            elif name in walks:
+                if not self._is_right(walks[name], claim, log):
                     continue
                 if older == instance_of(claim.successor):
                     right[name] = claim
@@ -154,15 +174,14 @@ class Family:
                 first, second, *more = sorted(str(claim.successor) for claim in claims)
                 names = f"{first} and {second} both" + (f" (and {len(more)} more)" if more else "")
                 log.add(Finding(code=Code.TWO_SUCCESSORS, message=f"{names} continue {name}", origin=str(claims[0].successor), batch=0))
-        self._check_beginnings(checkers, log)
-        self._check_unchanged(checkers, log)
+        self._check_beginnings(walks, log)
+        self._check_unchanged(walks, log)
         return right
 
-    def _is_right(self, checker: TrailChecker, claim: Claim, log: FindingLog) -> bool:
-        link, head = claim.link, checker.tally.head
-        size = head.seq + 1 if head else 0
-        met = checker.links.get(link.size)
-        if met is not None and met.root.hex() == link.root:
+    def _is_right(self, walk: Walk, claim: Claim, log: FindingLog) -> bool:
+        link, size = claim.link, walk.size
+        met = walk.roots.get(link.size)
+        if met == link.root:
             if link.size == size:
                 return True
             if link.why in (ContinuesWhy.FORK, ContinuesWhy.STATE_LOST):
@@ -171,30 +190,30 @@ class Family:
                 )
                 return True
             _report(log, claim, Code.LINK_WRONG, f"{link.origin} was continued at size {link.size} but goes on to {size}")
-        elif met is None and head is not None and link.size > size:
+        elif met is None and size and link.size > size:
             message = f"the trail ends at size {size}, but {claim.successor} continues it at size {link.size}"
-            log.add(Finding(code=Code.TAIL_MISSING, message=message, origin=link.origin, batch=head.batch))
+            log.add(Finding(code=Code.TAIL_MISSING, message=message, origin=link.origin, batch=walk.head_batch))
         else:
             _report(log, claim, Code.LINK_WRONG, f"{link.origin} has no checkpoint of size {link.size} with the root {link.root}")
         return False
 
-    def _check_beginnings(self, checkers: Mapping[str, TrailChecker], log: FindingLog) -> None:
+    def _check_beginnings(self, walks: Mapping[str, Walk], log: FindingLog) -> None:
         first: dict[tuple[str, str, str], str] = {}
-        for name, checker in checkers.items():
-            if checker.tally.key is None or name in self.claims:
+        for name, walk in walks.items():
+            if not walk.opened or name in self.claims:
                 continue
-            began = first.setdefault(instance_of(checker.origin), name)
+            began = first.setdefault(instance_of(walk.origin), name)
             if began != name:
                 message = f"the instance began {began} and later this trail, and neither continues the other"
                 log.add(Finding(code=Code.RESTARTED_UNLINKED, message=message, origin=name, batch=0))
 
-    def _check_unchanged(self, checkers: Mapping[str, TrailChecker], log: FindingLog) -> None:
+    def _check_unchanged(self, walks: Mapping[str, Walk], log: FindingLog) -> None:
         """Report a claim that was another one when the walk read the same seal: somebody writes while we read."""
-        for name, checker in checkers.items():
+        for name, walk in walks.items():
             said = self.claims[name].link if name in self.claims else None
-            if checker.tally.key is not None and checker.tally.continues != said:
+            if walk.opened and walk.continues != said:
                 message = "the first seal was another one when it was read again"
-                log.add(Finding(code=Code.OBJECT_UNREADABLE, message=message, origin=name, batch=0, key=seal_key(checker.origin, 0)))
+                log.add(Finding(code=Code.OBJECT_UNREADABLE, message=message, origin=name, batch=0, key=seal_key(walk.origin, 0)))
 
 
 def _report(log: FindingLog, claim: Claim, code: Code, message: str) -> None:

@@ -201,7 +201,8 @@ class _Verification:
             self.tallies[str(origin)] = checker.tally
             self._guard(origin, partial(self._walk, checker))
             self._check_trust(origin, checker.tally)
-        self.successors |= family.check(checkers, map(str, self.origins), self.log)
+        walks = {name: checker.walk for name, checker in checkers.items()}
+        self.successors |= family.check(walks, map(str, self.origins), self.log)
         for origin in family.order:
             self._guard(origin, partial(self._finish, origin, checkers[str(origin)].tally))
 

@@ -22,7 +22,7 @@ from agent.trail.seal import open_seal, parse_seal
 ROOT = Path(__file__).parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 SUPPORTED = ["3.11", "3.12", "3.13"]
-LOCKS = ["runtime", "attest", "dev"]
+LOCKS = ["runtime", "attest", "evidence", "dev"]
 PAPERS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
 SCRIPTS = [
     ".ci/run",
@@ -82,6 +82,7 @@ def test_the_development_lock_holds_the_runtime_lock():
         ("runtime", PROJECT["project"]["dependencies"]),
         ("dev", PROJECT["project"]["optional-dependencies"]["dev"]),
         ("attest", PROJECT["project"]["optional-dependencies"]["attest"]),
+        ("evidence", PROJECT["project"]["optional-dependencies"]["evidence"]),
         ("dev", PROJECT["build-system"]["requires"]),
     ],
 )

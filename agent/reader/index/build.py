@@ -1,0 +1,213 @@
+"""Bring an index up to date with its store, verifying on the way.
+
+Invariants:
+    - Only what was verified becomes a row: signed by the epoch's key, its data what its seal says. What was not is a finding.
+    - One transaction puts in some batches and the place to go on from. Whoever dies between two of them loses nothing but time.
+    - The place to go on from stands before the first batch that did not verify: from there on everything is looked at anew each time.
+    - A store that has lost or changed what was indexed is found out at the next look, by the newest seal of each trail.
+Memory holds one stretch of batches. This module must not print, and must not decide what an answer says.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import duckdb
+
+from ... import __version__
+from ...errors import ConfigError, NotVerifiedError, TransientError
+from ...trail.manifest import Continues
+from ...trail.seal import parse_seal
+from ..findings import Severity
+from ..links import Claim, Family, families, read_claim
+from .judging import judge
+from .tables import FORMAT, connect, create, transaction
+from .walking import Into, TrailWalk
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from datetime import datetime
+
+    from ...trail.layout import Origin
+    from ..fetch import StoreReader
+    from ..trustfile import TrustFile
+
+
+@dataclass(slots=True)
+class Refreshed:
+    """What a refresh did.
+
+    Attributes:
+        trails: Trails in the store.
+        batches: Batches that became rows.
+        records: Their records.
+        findings: How many findings the index holds now, by severity.
+    """
+
+    trails: int = 0
+    batches: int = 0
+    records: int = 0
+    findings: dict[Severity, int] = field(default_factory=dict)
+
+
+def refresh(
+    store: StoreReader, path: Path, *, trust: TrustFile, now: datetime, advance: Callable[[int], None] = lambda _: None
+) -> Refreshed:
+    """Make an index, or bring it up to date; see `update`.
+
+    Args:
+        store: The store.
+        path: The index's file; made with its folder if it is not there, readable by its owner only.
+        trust: Whom to believe; judged anew each time.
+        now: The clock, aware, UTC.
+        advance: Called with the number of bytes read, now and then.
+
+    Raises:
+        ConfigError: The file is no index of this store, or another process has it open.
+        NotVerifiedError: The store cannot be listed.
+    """
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    # What is indexed may be confidential; nobody else may read it, not even for a moment.
+    mask = os.umask(0o077)
+    try:
+        connection = connect(path, read_only=False)
+    finally:
+        os.umask(mask)
+    with connection:
+        return update(connection, store, trust=trust, now=now, advance=advance, where=str(path))
+
+
+def update(
+    connection: duckdb.DuckDBPyConnection,
+    store: StoreReader,
+    *,
+    trust: TrustFile,
+    now: datetime,
+    advance: Callable[[int], None] = lambda _: None,
+    where: str = "",
+) -> Refreshed:
+    """Bring an index up to date through an open connection, which others may read from meanwhile by cursors of their own.
+
+    Args:
+        connection: To the index; its tables are made if there are none.
+        store: The store.
+        trust: Whom to believe.
+        now: The clock, aware, UTC.
+        advance: Called with the number of bytes read, now and then.
+        where: The index's path, for messages.
+
+    Raises:
+        ConfigError: It is no index of this store.
+        NotVerifiedError: The store cannot be listed.
+        TransientError: The disk is full, or there is too little memory.
+    """
+    _prepare(connection, store.name, now, where)
+    try:
+        with tempfile.TemporaryDirectory(prefix="trailseal-index-") as folder:
+            build = _Build(connection, store, trust, now, advance, Path(folder))
+            build.run()
+    except (duckdb.IOException, duckdb.OutOfMemoryException, OSError) as error:
+        message = f"the index cannot be written: {str(error).partition(chr(10))[0]}"
+        raise TransientError(message, hint="What is in it stays; make room, and run this again: it goes on where it stood.") from error
+    return build.result
+
+
+def _prepare(connection: duckdb.DuckDBPyConnection, store: str, now: datetime, where: str) -> None:
+    tables = {name for (name,) in connection.execute("SELECT table_name FROM duckdb_tables()").fetchall()}
+    if not tables:
+        with transaction(connection):
+            create(connection)
+            rows = [("format", FORMAT), ("store", store), ("created_at", now.isoformat()), ("version", __version__)]
+            connection.executemany("INSERT INTO meta VALUES (?, ?)", rows)
+        return
+    found = dict(connection.execute("SELECT name, value FROM meta").fetchall()) if "meta" in tables else {}
+    if found.get("format") != FORMAT:
+        hint = "Remove the file; it is made anew from the store."
+        raise ConfigError("not an index of this version of the program", file=where or None, hint=hint)
+    if found.get("store") != store:
+        hint = "Name another file with --index, or remove this one."
+        raise ConfigError(f"this is an index of {found.get('store')}, not of {store}", file=where or None, hint=hint)
+
+
+class _Build:
+    """One refresh."""
+
+    def __init__(
+        self,
+        connection: duckdb.DuckDBPyConnection,
+        store: StoreReader,
+        trust: TrustFile,
+        now: datetime,
+        advance: Callable[[int], None],
+        folder: Path,
+    ) -> None:
+        self.connection, self.store, self.trust, self.now = connection, store, trust, now
+        self.advance, self.folder = advance, folder
+        self.result = Refreshed()
+
+    def run(self) -> None:
+        self.connection.execute("DELETE FROM findings WHERE NOT lasting")
+        origins, unlisted = self._origins()
+        numbers = self._numbers(origins)
+        self.result.trails = len(origins)
+        claims = self._claims(origins)
+        into = Into(self.connection, self.folder, self.now, self.advance)
+        for members in families(origins, claims):
+            for origin in Family(members, claims).order:
+                trusted = self.trust.keys_for(str(origin))
+                trail = TrailWalk(into, self.store, origin, numbers[str(origin)], trusted, claims.get(str(origin)))
+                trail.walk()
+                self.result.batches += trail.batches
+                self.result.records += trail.records
+        judge(self.connection, self.trust, [str(origin) for origin in origins], self.now)
+        if unlisted is not None:
+            raise unlisted
+        with transaction(self.connection):
+            self.connection.execute(
+                "INSERT OR REPLACE INTO meta VALUES ('refreshed_at', ?), ('version', ?)", [self.now.isoformat(), __version__]
+            )
+        counts = self.connection.execute("SELECT severity, count(*) FROM findings GROUP BY severity").fetchall()
+        self.result.findings = {Severity[name.upper()]: count for name, count in counts}
+
+    def _origins(self) -> tuple[list[Origin], NotVerifiedError | None]:
+        """Return the trails; and the error, if some could not be listed: what was found by then is indexed all the same."""
+        origins: list[Origin] = []
+        try:
+            # One by one, because a listing that fails does so at its end.
+            for origin in self.store.origins():
+                origins.append(origin)  # noqa: PERF402 -- a comprehension would lose what came before an error
+        except NotVerifiedError as error:
+            return origins, error
+        return origins, None
+
+    def _numbers(self, origins: list[Origin]) -> dict[str, int]:
+        known: dict[str, int] = dict(self.connection.execute("SELECT origin, trail FROM trails").fetchall())
+        for origin in origins:
+            if str(origin) not in known:
+                known[str(origin)] = number = len(known)
+                parts = (origin.namespace, origin.service, origin.epoch, origin.instance)
+                self.connection.execute(
+                    "INSERT INTO trails(trail, origin, namespace, service, epoch, instance) VALUES (?, ?, ?, ?, ?, ?)",
+                    [number, str(origin), *parts],
+                )
+        return known
+
+    def _claims(self, origins: list[Origin]) -> dict[str, Claim]:
+        rows = self.connection.execute("SELECT origin, opening FROM trails WHERE opening IS NOT NULL").fetchall()
+        openings: dict[str, bytes] = dict(rows)
+        claims = {}
+        for origin in origins:
+            opening = openings.get(str(origin))
+            claim = read_claim(self.store, origin) if opening is None else _claim(origin, opening)
+            if claim is not None:
+                claims[str(origin)] = claim
+        return claims
+
+
+def _claim(origin: Origin, opening: bytes) -> Claim | None:
+    link = parse_seal(opening).manifest.continues
+    return Claim(origin, link) if isinstance(link, Continues) else None
