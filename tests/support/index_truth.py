@@ -13,8 +13,6 @@ from agent.reader.fetch import MemoryReader
 from agent.reader.index import Refreshed, open_index, refresh
 from agent.reader.trustfile import TrustFile
 
-from .trail_factory import START
-
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
     from pathlib import Path
@@ -110,7 +108,7 @@ def indexed_rows(path: Path) -> list[Row]:
     sql = """SELECT origin, seq, occurred_at, observed_at, event_id, actor_type, actor_id, actor_session, action, target_type, target_id,
         outcome, context, source FROM events ORDER BY origin, seq"""
     with open_index(path) as index:
-        return [Row(*row[:5], row[5:8], row[8], row[9:11], *row[11:]) for row in index.rows(sql)]
+        return [Row._make((*row[:5], row[5:8], row[8], row[9:11], *row[11:])) for row in index.rows(sql)]
 
 
 def found_in(path: Path) -> dict[tuple[str | None, int | None], set[str]]:
@@ -134,6 +132,3 @@ def everything_in(path: Path, *, without: Iterable[str] = ()) -> dict[str, list[
         names = [name for (name,) in index.rows("SELECT table_name FROM duckdb_tables() ORDER BY 1") if name not in left_out]
         columns = {name: "* EXCLUDE (found_at)" if name == "findings" else "*" for name in names}
         return {name: sorted(index.rows(f"SELECT {columns[name]} FROM {name}"), key=repr) for name in names}  # noqa: S608 -- our tables
-
-
-__all__ = ["LATER", "START", "Row", "codes_in", "everything_in", "found_in", "index_of", "indexed_rows", "lines_of", "objects_of", "true_rows", "trust_in"]

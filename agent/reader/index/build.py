@@ -12,9 +12,10 @@ from __future__ import annotations
 
 import os
 import tempfile
+from contextlib import closing, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import duckdb
 
@@ -22,10 +23,11 @@ from ... import __version__
 from ...errors import ConfigError, NotVerifiedError, TransientError
 from ...trail.manifest import Continues
 from ...trail.seal import parse_seal
+from ..ahead import ReadAhead
 from ..findings import Severity
 from ..links import Claim, Family, families, read_claim
 from .judging import judge
-from .tables import FORMAT, connect, create, transaction
+from .tables import BUILDING_MEMORY, FORMAT, REMAKE, connect, create, transaction
 from .walking import Into, TrailWalk
 
 if TYPE_CHECKING:
@@ -35,6 +37,9 @@ if TYPE_CHECKING:
     from ...trail.layout import Origin
     from ..fetch import StoreReader
     from ..trustfile import TrustFile
+
+
+_STAYS: Final = "What is in it stays. Make room and run this again: it goes on where it stood. If it fails again, remove the file."
 
 
 @dataclass(slots=True)
@@ -55,7 +60,13 @@ class Refreshed:
 
 
 def refresh(
-    store: StoreReader, path: Path, *, trust: TrustFile, now: datetime, advance: Callable[[int], None] = lambda _: None
+    store: StoreReader,
+    path: Path,
+    *,
+    trust: TrustFile,
+    now: datetime,
+    advance: Callable[[int], None] = lambda _: None,
+    read_ahead: bool = False,
 ) -> Refreshed:
     """Make an index, or bring it up to date; see `update`.
 
@@ -65,6 +76,7 @@ def refresh(
         trust: Whom to believe; judged anew each time.
         now: The clock, aware, UTC.
         advance: Called with the number of bytes read, now and then.
+        read_ahead: Whether the store answers late (a bucket), so that it is worth asking it ahead, with threads.
 
     Raises:
         ConfigError: The file is no index of this store, or another process has it open.
@@ -74,11 +86,11 @@ def refresh(
     # What is indexed may be confidential; nobody else may read it, not even for a moment.
     mask = os.umask(0o077)
     try:
-        connection = connect(path, read_only=False)
+        connection = connect(path, read_only=False, memory=BUILDING_MEMORY)
     finally:
         os.umask(mask)
-    with connection:
-        return update(connection, store, trust=trust, now=now, advance=advance, where=str(path))
+    with closing(connection):
+        return update(connection, store, trust=trust, now=now, advance=advance, read_ahead=read_ahead, where=str(path))
 
 
 def update(
@@ -88,6 +100,7 @@ def update(
     trust: TrustFile,
     now: datetime,
     advance: Callable[[int], None] = lambda _: None,
+    read_ahead: bool = False,
     where: str = "",
 ) -> Refreshed:
     """Bring an index up to date through an open connection, which others may read from meanwhile by cursors of their own.
@@ -98,6 +111,7 @@ def update(
         trust: Whom to believe.
         now: The clock, aware, UTC.
         advance: Called with the number of bytes read, now and then.
+        read_ahead: See `refresh`.
         where: The index's path, for messages.
 
     Raises:
@@ -105,29 +119,31 @@ def update(
         NotVerifiedError: The store cannot be listed.
         TransientError: The disk is full, or there is too little memory.
     """
-    _prepare(connection, store.name, now, where)
     try:
+        _prepare(connection, store.name, now, where)
         with tempfile.TemporaryDirectory(prefix="trailseal-index-") as folder:
-            build = _Build(connection, store, trust, now, advance, Path(folder))
-            build.run()
-    except (duckdb.IOException, duckdb.OutOfMemoryException, OSError) as error:
+            build = _Build(store, trust, Into(connection, Path(folder), now, advance, {}))
+            build.run(read_ahead=read_ahead)
+    except (duckdb.Error, OSError) as error:
         message = f"the index cannot be written: {str(error).partition(chr(10))[0]}"
-        raise TransientError(message, hint="What is in it stays; make room, and run this again: it goes on where it stood.") from error
+        raise TransientError(message, hint=_STAYS) from error
     return build.result
 
 
 def _prepare(connection: duckdb.DuckDBPyConnection, store: str, now: datetime, where: str) -> None:
-    tables = {name for (name,) in connection.execute("SELECT table_name FROM duckdb_tables()").fetchall()}
+    try:
+        tables = {name for (name,) in connection.execute("SELECT table_name FROM duckdb_tables()").fetchall()}
+        found = dict(connection.execute("SELECT name, value FROM meta").fetchall()) if "meta" in tables else {}
+    except duckdb.Error as error:
+        raise ConfigError(f"the index is damaged: {str(error).partition(chr(10))[0]}", file=where or None, hint=REMAKE) from error
     if not tables:
         with transaction(connection):
             create(connection)
             rows = [("format", FORMAT), ("store", store), ("created_at", now.isoformat()), ("version", __version__)]
             connection.executemany("INSERT INTO meta VALUES (?, ?)", rows)
         return
-    found = dict(connection.execute("SELECT name, value FROM meta").fetchall()) if "meta" in tables else {}
     if found.get("format") != FORMAT:
-        hint = "Remove the file; it is made anew from the store."
-        raise ConfigError("not an index of this version of the program", file=where or None, hint=hint)
+        raise ConfigError("not an index of this version of the program", file=where or None, hint=REMAKE)
     if found.get("store") != store:
         hint = "Name another file with --index, or remove this one."
         raise ConfigError(f"this is an index of {found.get('store')}, not of {store}", file=where or None, hint=hint)
@@ -136,33 +152,18 @@ def _prepare(connection: duckdb.DuckDBPyConnection, store: str, now: datetime, w
 class _Build:
     """One refresh."""
 
-    def __init__(
-        self,
-        connection: duckdb.DuckDBPyConnection,
-        store: StoreReader,
-        trust: TrustFile,
-        now: datetime,
-        advance: Callable[[int], None],
-        folder: Path,
-    ) -> None:
-        self.connection, self.store, self.trust, self.now = connection, store, trust, now
-        self.advance, self.folder = advance, folder
+    def __init__(self, store: StoreReader, trust: TrustFile, into: Into) -> None:
+        self.store, self.trust, self.into = store, trust, into
+        self.connection, self.now = into.connection, into.now
         self.result = Refreshed()
 
-    def run(self) -> None:
+    def run(self, *, read_ahead: bool) -> None:
         self.connection.execute("DELETE FROM findings WHERE NOT lasting")
         origins, unlisted = self._origins()
-        numbers = self._numbers(origins)
         self.result.trails = len(origins)
-        claims = self._claims(origins)
-        into = Into(self.connection, self.folder, self.now, self.advance)
-        for members in families(origins, claims):
-            for origin in Family(members, claims).order:
-                trusted = self.trust.keys_for(str(origin))
-                trail = TrailWalk(into, self.store, origin, numbers[str(origin)], trusted, claims.get(str(origin)))
-                trail.walk()
-                self.result.batches += trail.batches
-                self.result.records += trail.records
+        first = self.into.first
+        with ReadAhead(self.store, first=lambda origin: first[str(origin)]) if read_ahead else nullcontext(self.store) as reader:
+            self._walk(reader, origins)
         judge(self.connection, self.trust, [str(origin) for origin in origins], self.now)
         if unlisted is not None:
             raise unlisted
@@ -172,6 +173,17 @@ class _Build:
             )
         counts = self.connection.execute("SELECT severity, count(*) FROM findings GROUP BY severity").fetchall()
         self.result.findings = {Severity[name.upper()]: count for name, count in counts}
+
+    def _walk(self, reader: StoreReader, origins: list[Origin]) -> None:
+        numbers = self._numbers(origins)
+        claims = self._claims(origins)
+        for members in families(origins, claims):
+            for origin in Family(members, claims).order:
+                trusted = self.trust.keys_for(str(origin))
+                trail = TrailWalk(self.into, reader, origin, numbers[str(origin)], trusted, claims.get(str(origin)))
+                trail.walk()
+                self.result.batches += trail.batches
+                self.result.records += trail.records
 
     def _origins(self) -> tuple[list[Origin], NotVerifiedError | None]:
         """Return the trails; and the error, if some could not be listed: what was found by then is indexed all the same."""

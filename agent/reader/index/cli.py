@@ -105,19 +105,9 @@ def bring_up_to_date(store: StoreReader, path: Path, trust: TrustFile, *, quiet:
     """Refresh an index, with a bar on a terminal."""
     from .build import refresh
 
-    with _bar(store, quiet=quiet) as advance, _ahead(store) as reader:
-        return refresh(reader, path, trust=trust, now=datetime.now(UTC), advance=advance)
-
-
-@contextmanager
-def _ahead(store: StoreReader) -> Iterator[StoreReader]:
-    if isinstance(store, DirectoryReader):
-        yield store
-        return
-    from ..ahead import ReadAhead
-
-    with ReadAhead(store) as ahead:
-        yield ahead
+    ahead = not isinstance(store, DirectoryReader)
+    with _bar(store, quiet=quiet) as advance:
+        return refresh(store, path, trust=trust, now=datetime.now(UTC), advance=advance, read_ahead=ahead)
 
 
 @contextmanager

@@ -22,7 +22,10 @@ if TYPE_CHECKING:
     from ..chain import Checked
     from .tiles import Node
 
-_LONGEST_LINE_BYTES: Final = 64 << 20
+_USUAL_LINE_BYTES: Final = 1 << 20
+_LONG_LINE_BYTES: Final = 4 << 20
+"""What the database sets aside for a line; for a longer one more is."""
+_LONG_LINE_MEMORY: Final = "1GiB"
 _SHOWN_CHARACTERS: Final = 4096
 _KIND_WITHIN_BYTES: Final = 48
 _EVENT: Final = b'"kind":"%b"' % RecordKind.EVENT.value.encode()
@@ -51,9 +54,19 @@ _SOURCE_COLUMNS: Final = (
     "to_offset: 'BIGINT', lines: 'BIGINT', audit: 'BIGINT', observability: 'BIGINT', quarantined: 'BIGINT'}"
 )
 _NODE_COLUMNS: Final = "{trail: 'INTEGER', level: 'UTINYINT', position: 'BIGINT', hash: 'VARCHAR'}"
+_TIME: Final = (
+    r"CASE WHEN regexp_full_match({0}, '\d{{4}}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|\+00:00)') THEN try_cast({0} AS TIMESTAMP) END"
+)
+"""A time in the one form that the schema allows; by itself the database would ignore an offset, and take words for times."""
 _TIMES: Final = ("sealed_at", "occurred_min", "occurred_max", "observed_min", "observed_max")
 
-_MOMENTS: Final = ", ".join(f"try_cast({name} AS TIMESTAMP) AS {name}" for name in _TIMES)
+_MOMENTS: Final = ", ".join(f"{_TIME.format(name)} AS {name}" for name in _TIMES)
+_FILL: Final = {
+    "moments": _MOMENTS,
+    "shown": _SHOWN_CHARACTERS,
+    "occurred": _TIME.format("r.event.occurred_at"),
+    "observed": _TIME.format("r.observed_at"),
+}
 # Placeholders in braces are filled with constants of this module only.
 _INSERT_BATCHES: Final = "INSERT INTO batches SELECT * REPLACE ({moments}) FROM {table}"
 _INSERT_SOURCES: Final = "INSERT INTO sources SELECT * FROM {table}"
@@ -62,16 +75,16 @@ _BATCH_OF: Final = """ASOF JOIN (SELECT batch, first_seq FROM batches WHERE trai
         ON r.seq >= b.first_seq"""
 _INSERT_EVENTS: Final = """INSERT INTO event_rows
     SELECT $trail, r.seq, b.batch,
-        coalesce(try_cast(r.event.occurred_at AS TIMESTAMP), try_cast(r.observed_at AS TIMESTAMP)), try_cast(r.observed_at AS TIMESTAMP),
+        coalesce({occurred}, {observed}), {observed},
         r.event.event_id, r.event.actor."type", r.event.actor.id, r.event.actor.session, r.event.action,
         r.event.target."type", r.event.target.id, r.event.outcome, r.event.context, r.source, r.container
     FROM {table} r {batch_of}"""
 _INSERT_QUARANTINE: Final = """INSERT INTO quarantine
-    SELECT $trail, r.seq, b.batch, try_cast(r.observed_at AS TIMESTAMP), r.source, r.reason, r.detail,
+    SELECT $trail, r.seq, b.batch, {observed}, r.source, r.reason, r.detail,
         substr(coalesce(r.raw, r.head, 'base64:' || coalesce(r.raw_base64, r.head_base64)), 1, {shown}), r.length
     FROM {table} r {batch_of} WHERE r.kind = 'quarantine'"""
 _INSERT_GAPS: Final = """INSERT INTO gaps
-    SELECT $trail, r.seq, b.batch, try_cast(r.observed_at AS TIMESTAMP), r.source, r.cause, r.certainty, r.from_offset, r.to_offset,
+    SELECT $trail, r.seq, b.batch, {observed}, r.source, r.cause, r.certainty, r.from_offset, r.to_offset,
         r.detail, r.file_id, r.path
     FROM {table} r {batch_of} WHERE r.kind = 'gap'"""
 
@@ -130,8 +143,12 @@ def _insert(
     if not lines:
         return
     path.write_bytes(b"\n".join([*lines, b""]))
-    table = f"read_json($file, format='newline_delimited', maximum_object_size={_LONGEST_LINE_BYTES}, columns={columns})"
-    filled = statement.format(table=table, batch_of=_BATCH_OF, moments=_MOMENTS, shown=_SHOWN_CHARACTERS)
+    longest = max(_USUAL_LINE_BYTES, max(map(len, lines)) + 1)
+    if longest > _LONG_LINE_BYTES:
+        # The database sets aside a multiple of it for each thread.
+        connection.execute(f"SET memory_limit = '{_LONG_LINE_MEMORY}'")
+    table = f"read_json($file, format='newline_delimited', maximum_object_size={longest}, columns={columns})"
+    filled = statement.format(table=table, batch_of=_BATCH_OF, **_FILL)
     connection.execute(filled, {"file": str(path), **(parameters or {})})
 
 

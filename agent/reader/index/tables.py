@@ -7,7 +7,7 @@ look at a store.
 
 from __future__ import annotations
 
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Final
 
 import duckdb
@@ -20,8 +20,11 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 FORMAT: Final = "1"
-MEMORY_LIMIT: Final = "512MiB"
+ASKING_MEMORY: Final = "512MiB"
+BUILDING_MEMORY: Final = "128MiB"
+"""Enough for a stretch of batches; whoever loads longer lines than usual raises it."""
 THREADS: Final = 2
+REMAKE: Final = "Remove the file; it can be made anew from the store."
 PATIENCE_SECONDS: Final = 5.0
 """How long to wait for another process that has the file open."""
 
@@ -69,18 +72,21 @@ def create(connection: duckdb.DuckDBPyConnection) -> None:
         connection.execute(table)
 
 
-def connect(path: Path, *, read_only: bool) -> duckdb.DuckDBPyConnection:
+def connect(path: Path, *, read_only: bool, memory: str = ASKING_MEMORY) -> duckdb.DuckDBPyConnection:
     """Open an index's file.
 
     Args:
         path: The file; made if it is not there and may be written.
         read_only: Whether it may not be written, and others may read it meanwhile.
+        memory: How much the database may use, beside what it needs to work at all.
 
     Raises:
         ConfigError: It cannot be opened, or is no database.
     """
+    if "?" in str(path):
+        raise ConfigError("the database takes what follows a question mark for options", file=str(path), hint="Choose another name.")
     settings: dict[str, str | bool | int | float | list[str]] = {
-        "memory_limit": MEMORY_LIMIT,
+        "memory_limit": memory,
         "threads": str(THREADS),
         "autoinstall_known_extensions": "false",
         "allow_community_extensions": "false",
@@ -90,16 +96,15 @@ def connect(path: Path, *, read_only: bool) -> duckdb.DuckDBPyConnection:
     try:
         return patient(duckdb.connect, str(path), read_only=read_only, config=settings)
     except duckdb.IOException as error:
-        hint = "Another process is writing it: wait until it is done, or name another file with --index."
-        message = f"cannot open the index: {_first_line(error)}"
-        raise ConfigError(message, file=str(path), hint=hint if _is_busy(error) else "Check the path.") from error
+        busy = "Another process is writing it: wait until it is done, or name another file with --index."
+        hint = busy if _is_busy(error) else REMAKE if path.is_file() else "Check the path."
+        raise ConfigError(f"cannot open the index: {_first_line(error)}", file=str(path), hint=hint) from error
     except duckdb.Error as error:
-        message = f"not an index of this program: {_first_line(error)}"
-        raise ConfigError(message, file=str(path), hint="Remove the file; it can be made anew from the store.") from error
+        raise ConfigError(f"not an index of this program: {_first_line(error)}", file=str(path), hint=REMAKE) from error
 
 
 def _is_busy(error: BaseException) -> bool:
-    return isinstance(error, duckdb.IOException) and "lock" in str(error).lower()
+    return isinstance(error, duckdb.IOException) and "could not set lock on file" in str(error).lower()
 
 
 @contextmanager
@@ -109,7 +114,9 @@ def transaction(connection: duckdb.DuckDBPyConnection) -> Iterator[None]:
     try:
         yield
     except BaseException:
-        connection.rollback()
+        # Where the database itself has failed there is nothing left to undo, and the first error is the one to tell.
+        with suppress(duckdb.Error):
+            connection.rollback()
         raise
     connection.commit()
 

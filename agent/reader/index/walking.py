@@ -73,12 +73,14 @@ class Into(NamedTuple):
         folder: For files that live as long as the refresh.
         now: The clock, aware, UTC.
         advance: Called with the number of bytes read.
+        first: The first batch of each trail, by origin, that is not indexed yet; for whoever reads ahead.
     """
 
     connection: duckdb.DuckDBPyConnection
     folder: Path
     now: datetime
     advance: Callable[[int], None]
+    first: dict[str, int]
 
 
 class _Waiting(NamedTuple):
@@ -126,7 +128,7 @@ class TrailWalk:
         )
         self.tiles = Tiles(None if self.state is None else self.state.tiles)
         self.bytes_lost = 0 if self.state is None else self.state.bytes_lost
-        self.next = 0 if self.state is None else self.state.standing.batch
+        self.next = into.first[str(origin)] = 0 if self.state is None else self.state.standing.batch
         if self.state is not None:
             self.checker.resume(self.state.standing)
         self.sound = True

@@ -10,23 +10,25 @@ import textwrap
 
 import pytest
 
-from agent.errors import NotVerifiedError
+from agent.errors import ConfigError, NotVerifiedError
+from agent.reader.ahead import ReadAhead
 from agent.reader.fetch import DirectoryReader, MemoryReader
 from agent.reader.findings import Code
-from agent.reader.index import open_index
-from agent.reader.index import walking
+from agent.reader.index import open_index, walking
+from agent.reader.index.cli import bring_up_to_date
 from agent.reader.trustfile import TrustFile
 from agent.trail.layout import seal_key
-from agent.trail.manifest import ManifestReason
+from agent.trail.manifest import ManifestReason, Window
 from tests.support.evidence_store import write_store
 from tests.support.index_truth import codes_in, everything_in, index_of, indexed_rows, objects_of, true_rows, trust_in
-from tests.support.trail_factory import TrailFactory, sample_trail, two_epochs
+from tests.support.trail_factory import TrailFactory, sample_trail, stamp, two_epochs
 
 
 class Watched(MemoryReader):
     """A store that remembers what was read, and fails where it is told to."""
 
     def __init__(self, objects: dict[str, bytes]) -> None:
+        """Read from this mapping."""
         super().__init__(objects)
         self.reads: list[str] = []
         self.fail_at: int | None = None
@@ -149,6 +151,29 @@ def test_an_object_that_cannot_be_read_for_now_is_a_finding_and_is_read_the_next
     assert everything_in(path) == fresh(objects_of(trail), tmp_path, trail)
 
 
+def test_a_store_that_is_read_ahead_gives_the_same_index(path, tmp_path):
+    trails = [long_trail(), sample_trail(seed=b"other", instance="web-2")]
+    with ReadAhead(MemoryReader(objects_of(*trails))) as ahead:
+        index_of(ahead, path, trust_in(*trails))
+    trails[0].add(20)
+    trails[0].stop()
+    with ReadAhead(MemoryReader(objects_of(*trails))) as ahead:
+        assert index_of(ahead, path, trust_in(*trails)).batches == 2
+    assert everything_in(path) == fresh(objects_of(*trails), tmp_path, *trails)
+
+
+def test_a_second_look_at_a_bucket_reads_nothing_but_the_heads(path):
+    """What is read ahead must not be what is indexed already: that would be every seal of a bucket at every question."""
+    trail = TrailFactory()
+    for _ in range(60):
+        trail.add(2)
+    store = Watched(objects_of(trail))
+    bring_up_to_date(store, path, trust_in(trail))
+    store.reads.clear()
+    bring_up_to_date(store, path, trust_in(trail))
+    assert store.reads == [seal_key(trail.origin, trail.batch - 1)]
+
+
 def test_a_store_whose_listing_fails_says_so_and_keeps_what_it_could_read(path, tmp_path):
     class HalfListed(MemoryReader):
         fails = True
@@ -224,18 +249,6 @@ def test_a_process_killed_again_and_again_ends_with_the_same_index(tmp_path, whe
         assert opened.rows("SELECT count(*), count(DISTINCT (trail, seq)) FROM event_rows") == [(written.events, written.events)]
 
 
-def hostile_event(trail: TrailFactory, body: bytes) -> None:
-    """Seal a record that the agent would never write, as whoever holds the key could."""
-    trail.seal(
-        ManifestReason.AGE,
-        after_seconds=5,
-        bodies=[body],
-        counts={"events": 1},
-        window=None,
-        sources=(),
-    )
-
-
 @pytest.mark.parametrize(
     "event",
     [
@@ -246,9 +259,6 @@ def hostile_event(trail: TrailFactory, body: bytes) -> None:
     ],
 )
 def test_a_sealed_line_that_is_no_event_raises_nothing_and_hides_no_other_batch(path, event):
-    from agent.trail.manifest import Window
-    from tests.support.trail_factory import stamp
-
     trail = TrailFactory()
     trail.add(3)
     time = stamp(trail.now)
@@ -263,20 +273,77 @@ def test_a_sealed_line_that_is_no_event_raises_nothing_and_hides_no_other_batch(
     assert batches.get(2) == 1 or Code.CHECK_FAILED.value in codes
 
 
+_MEASURED = """
+    import resource, sys
+    from datetime import UTC, datetime
+    from pathlib import Path
+    from agent.reader.fetch import DirectoryReader
+    from agent.reader.index import refresh, walking
+    from agent.reader.trustfile import TrustFile
+
+    walking._STRETCH_BYTES = 1 << 20
+    store, index, trust = map(Path, sys.argv[1:])
+    refresh(DirectoryReader(store), index, trust=TrustFile.load(trust), now=datetime.now(UTC))
+    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+"""
+
+
+@pytest.mark.slow
 def test_memory_does_not_grow_with_the_trail(tmp_path):
     """Peak memory of a process that indexes ten times as much is the same, within what the allocator and the database need."""
     peaks = []
     for events in (20_000, 200_000):
         written = write_store(tmp_path / str(events), events=events, batch_records=2000)
-        code = (
-            "import sys, resource\nfrom datetime import UTC, datetime\nfrom pathlib import Path\n"
-            "from agent.reader.fetch import DirectoryReader\nfrom agent.reader.index import refresh, walking\n"
-            "from agent.reader.trustfile import TrustFile\n"
-            "walking._STRETCH_BYTES = 1 << 20\n"
-            "refresh(DirectoryReader(Path(sys.argv[1])), Path(sys.argv[2]), trust=TrustFile.load(Path(sys.argv[3])), now=datetime.now(UTC))\n"
-            "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)\n"
-        )
         arguments = [str(written.store), str(tmp_path / str(events) / "index"), str(written.trust)]
-        ended = subprocess.run([sys.executable, "-c", code, *arguments], check=True, capture_output=True, text=True)
+        ended = subprocess.run([sys.executable, "-c", textwrap.dedent(_MEASURED), *arguments], check=True, capture_output=True, text=True)
         peaks.append(int(ended.stdout))
     assert peaks[1] < peaks[0] + 150 * 1024, peaks
+
+
+_SHORT_OF_DISK = """
+    import resource, sys
+    from datetime import UTC, datetime
+    from pathlib import Path
+    from agent.errors import TrailsealError
+    from agent.reader.fetch import DirectoryReader
+    from agent.reader.index import refresh, walking
+    from agent.reader.trustfile import TrustFile
+
+    walking._STRETCH_BATCHES = 8
+    store, index, trust = map(Path, sys.argv[1:4])
+    resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[4]), int(sys.argv[4])))
+    try:
+        refresh(DirectoryReader(store), index, trust=TrustFile.load(trust), now=datetime.now(UTC))
+    except TrailsealError as error:
+        print(error.hint)
+        sys.exit(error.exit_code)
+"""
+
+
+@pytest.mark.slow
+def test_a_full_disk_is_said_plainly_and_made_room_it_goes_on(tmp_path):
+    written = write_store(tmp_path, events=1500)
+    index = tmp_path / "index"
+    endings = []
+    for limit_bytes in (300 << 10, 1 << 20, 3 << 20):
+        arguments = [str(written.store), str(index), str(written.trust), str(limit_bytes)]
+        command = [sys.executable, "-c", textwrap.dedent(_SHORT_OF_DISK), *arguments]
+        ended = subprocess.run(command, check=False, capture_output=True, text=True)
+        endings.append((ended.returncode, ended.stdout, ended.stderr))
+    assert any(code for code, *_ in endings)
+    assert all(code == 0 or hint.strip() for code, hint, _ in endings), endings
+    assert all("Traceback" not in trace for *_, trace in endings), endings
+    index_of(DirectoryReader(written.store), index, TrustFile.load(written.trust))
+    index_of(DirectoryReader(written.store), tmp_path / "fresh", TrustFile.load(written.trust))
+    assert everything_in(index) == everything_in(tmp_path / "fresh")
+
+
+@pytest.mark.parametrize("left_bytes", [1, 8 << 10, 300 << 10])
+def test_a_file_cut_short_is_refused_with_the_way_out(path, left_bytes):
+    """A disk that was full while the file was first made leaves one that no database is."""
+    trail = long_trail()
+    index_of(objects_of(trail), path, trust_in(trail))
+    path.write_bytes(path.read_bytes()[:left_bytes])
+    with pytest.raises(ConfigError) as refused:
+        index_of(objects_of(trail), path, trust_in(trail))
+    assert "made anew" in (refused.value.hint or "")
