@@ -19,7 +19,7 @@ from ..errors import FormatError, NotVerifiedError
 from ..trail.layout import parse_data_key, seal_key
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Iterator
+    from collections.abc import Generator, Iterator
 
     from ..trail.layout import Origin
     from .fetch import ObjectInfo, StoreReader
@@ -50,25 +50,17 @@ class _Walk:
 class ReadAhead:
     """A `StoreReader` that reads ahead in another one, with threads; that one must allow several at once."""
 
-    def __init__(
-        self,
-        store: StoreReader,
-        *,
-        batches: int = BATCHES_AHEAD,
-        held_bytes: int = BYTES_AHEAD,
-        first: Callable[[Origin], int] = lambda _: 0,
-    ) -> None:
+    def __init__(self, store: StoreReader, *, batches: int = BATCHES_AHEAD, held_bytes: int = BYTES_AHEAD) -> None:
         """Prepare.
 
         Args:
             store: What is read from.
             batches: How many batches ahead, and how many requests at once.
             held_bytes: How many bytes of data objects may be under way or held at most.
-            first: The first batch of a trail that is wanted; what is listed before it is neither fetched nor yielded.
         """
         self.name = store.name
         self._store = store
-        self._batches, self._room, self._first = batches, held_bytes, first
+        self._batches, self._room = batches, held_bytes
         self._pool = ThreadPoolExecutor(batches, thread_name_prefix="read-ahead")
         self._lock = threading.Lock()
         self._fetched: dict[str, _Fetched] = {}
@@ -92,8 +84,7 @@ class ReadAhead:
     def seals(self, origin: Origin) -> Generator[int]:
         """Yield the batches' numbers; see `StoreReader`. What was fetched for a number is kept until the next one is asked for."""
         walk, failure = _Walk(), None
-        first = self._first(origin)
-        numbers = (number for number in self._store.seals(origin) if number >= first)
+        numbers = self._store.seals(origin)
         window: deque[int] = deque()
         listed_all = False
         try:

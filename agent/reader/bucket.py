@@ -73,7 +73,7 @@ class BucketReader:
         Raises:
             ConfigError: The credentials' or certificates' settings cannot be used.
         """
-        self.name = str(access.address)
+        self.name = access.name
         self.access = access
         self.pins = Pins()
         self._bucket: Any = open_bucket(access) if bucket is None else bucket
@@ -226,7 +226,7 @@ class BucketReader:
         """
         if self._given_up is not None:
             raise self._given_up
-        place = f"{self.name}/{key}".rstrip("/")
+        place = f"{self.access.address}/{key}".rstrip("/")
         try:
             answer = self._try(partial(_once, operation, place, call))
         except RefusedError as error:

@@ -15,6 +15,7 @@ from ..errors import ConfigError
 from .fetch import DirectoryReader
 
 if TYPE_CHECKING:
+    from ..stores.bucket import Access
     from .fetch import OpenStore
 
 _KINDS: Final = "STORE is a folder's path, a file:// URL of this machine, or a bucket: s3://, gs:// or az://."
@@ -61,11 +62,22 @@ def open_store(where: str, reach: Reach | None = None) -> OpenStore:
     return DirectoryReader(Path(unquote(url.path)))
 
 
-def _open_bucket(where: str, reach: Reach) -> OpenStore:
+def store_name(where: str, reach: Reach | None = None) -> str:
+    """Return the name that `open_store` gives the store, without looking whether it is there.
+
+    Raises:
+        ConfigError: As `open_store`.
+    """
+    scheme, separator, _ = where.partition("://")
+    if separator and scheme.lower() != "file":
+        return _access(where, reach or Reach()).name
+    return DirectoryReader(Path(unquote(urlsplit(where).path) if separator else where)).name
+
+
+def _access(where: str, reach: Reach) -> Access:
     # Imported here because a folder needs none of it.
     from ..config import BucketAddress, parse_endpoint  # noqa: PLC0415
     from ..stores.bucket import Access  # noqa: PLC0415
-    from .bucket import BucketReader  # noqa: PLC0415
 
     try:
         address = BucketAddress.parse(where)
@@ -73,6 +85,12 @@ def _open_bucket(where: str, reach: Reach) -> OpenStore:
     except ValueError as error:
         raise ConfigError(str(error), hint=_KINDS) from error
     given = Access(address=address, endpoint=endpoint, region=reach.region, profile=reach.profile, ca_file=reach.ca_file)
-    reader = BucketReader(given.complete(os.environ))
+    return given.complete(os.environ)
+
+
+def _open_bucket(where: str, reach: Reach) -> OpenStore:
+    from .bucket import BucketReader  # noqa: PLC0415  as above
+
+    reader = BucketReader(_access(where, reach))
     reader.greet()
     return reader

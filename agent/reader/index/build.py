@@ -4,7 +4,9 @@ Invariants:
     - Only what was verified becomes a row: signed by the epoch's key, its data what its seal says. What was not is a finding.
     - One transaction puts in some batches and the place to go on from. Whoever dies between two of them loses nothing but time.
     - The place to go on from stands before the first batch that did not verify: from there on everything is looked at anew each time.
-    - A store that has lost or changed what was indexed is found out at the next look, by the newest seal of each trail.
+    - What the store has lost of what was indexed is found out at the next look, by its listings and the newest seal of each trail. Whether
+      the rest still has the bytes it had, only reading it all tells: `verify` does, and each proof for its part.
+    - The findings of a refresh take the place of the last one's in the transaction that ends it.
 Memory holds one stretch of batches. This module must not print, and must not decide what an answer says.
 """
 
@@ -24,9 +26,10 @@ from ...errors import ConfigError, NotVerifiedError, TransientError
 from ...trail.manifest import Continues
 from ...trail.seal import parse_seal
 from ..ahead import ReadAhead
-from ..findings import Severity
+from ..findings import Code, Finding, Severity
 from ..links import Claim, Family, families, read_claim
 from .judging import judge
+from .still_there import Unindexed, look
 from .tables import BUILDING_MEMORY, FORMAT, REMAKE, connect, create, transaction
 from .walking import Into, TrailWalk
 
@@ -122,7 +125,7 @@ def update(
     try:
         _prepare(connection, store.name, now, where)
         with tempfile.TemporaryDirectory(prefix="trailseal-index-") as folder:
-            build = _Build(store, trust, Into(connection, Path(folder), now, advance, {}))
+            build = _Build(store, trust, Into(connection, Path(folder), now, advance, Unindexed(store), {}))
             build.run(read_ahead=read_ahead)
     except (duckdb.Error, OSError) as error:
         message = f"the index cannot be written: {str(error).partition(chr(10))[0]}"
@@ -158,21 +161,34 @@ class _Build:
         self.result = Refreshed()
 
     def run(self, *, read_ahead: bool) -> None:
-        self.connection.execute("DELETE FROM findings WHERE NOT lasting")
+        newest = self.connection.execute("SELECT coalesce(max(rowid), -1) FROM findings").fetchall()[0][0]
         origins, unlisted = self._origins()
         self.result.trails = len(origins)
-        first = self.into.first
-        with ReadAhead(self.store, first=lambda origin: first[str(origin)]) if read_ahead else nullcontext(self.store) as reader:
+        rest = self.into.still_there
+        with ReadAhead(rest) if read_ahead else nullcontext(rest) as reader:
             self._walk(reader, origins)
-        judge(self.connection, self.trust, [str(origin) for origin in origins], self.now)
+        others = look(self.connection, self.store, self.into.folder, self.now)
+        if unlisted is not None:
+            others.append(Finding(code=Code.OBJECT_UNREADABLE, message=unlisted.message))
+        # What was found before is there until this moment, for those who ask meanwhile, and for good if this process dies.
+        with transaction(self.connection):
+            self._forget_findings(newest)
+            judge(self.connection, self.trust, None if unlisted else [str(origin) for origin in origins], others, self.now)
+            facts = [self.now.isoformat(), __version__]
+            self.connection.execute("INSERT OR REPLACE INTO meta VALUES ('refreshed_at', ?), ('version', ?)", facts)
         if unlisted is not None:
             raise unlisted
-        with transaction(self.connection):
-            self.connection.execute(
-                "INSERT OR REPLACE INTO meta VALUES ('refreshed_at', ?), ('version', ?)", [self.now.isoformat(), __version__]
-            )
         counts = self.connection.execute("SELECT severity, count(*) FROM findings GROUP BY severity").fetchall()
         self.result.findings = {Severity[name.upper()]: count for name, count in counts}
+
+    def _forget_findings(self, newest: int) -> None:
+        """Take out what this refresh supersedes, of the findings up to a row."""
+        self.connection.execute("DELETE FROM findings WHERE rowid <= ? AND NOT lasting", [newest])
+        found = "DELETE FROM findings WHERE rowid <= ? AND origin = ? AND (batch >= ? OR batch IS NULL)"
+        known = {origin for (origin,) in self.connection.execute("SELECT DISTINCT origin FROM findings").fetchall()}
+        for origin, batch in self.into.redone.items():
+            if origin in known:
+                self.connection.execute(found, [newest, origin, batch])
 
     def _walk(self, reader: StoreReader, origins: list[Origin]) -> None:
         numbers = self._numbers(origins)

@@ -19,7 +19,7 @@ import click
 from ...errors import ConfigError
 from ..cli import failing_clearly, reach_options
 from ..fetch import DirectoryReader
-from ..opening import Reach, open_store
+from ..opening import Reach, open_store, store_name
 from ..trustfile import TrustFile
 
 if TYPE_CHECKING:
@@ -96,9 +96,11 @@ def close_store(store: StoreReader | None) -> None:
 
 def named_store(where: str, reach: Reach) -> StoreReader:
     """Open a store under a name that is the same from every folder, as an index is found by it."""
-    if "://" not in where:
-        where = str(Path(where).resolve())
-    return open_store(where, reach)
+    return open_store(_resolved(where), reach)
+
+
+def _resolved(where: str) -> str:
+    return where if "://" in where else str(Path(where).resolve())
 
 
 def bring_up_to_date(store: StoreReader, path: Path, trust: TrustFile, *, quiet: bool = False) -> Refreshed:
@@ -144,7 +146,7 @@ def index_options(command: Callable[..., None]) -> Callable[..., None]:
         help="The index; else one in the user's cache.",
     )
     @click.option("--trust", type=click.Path(path_type=Path), metavar="FILE", help="Whom to believe: lines of `<origin pattern> <vkey>`.")
-    @click.option("--no-refresh", is_flag=True, help="Ask the index as it is; the store is not looked at.")
+    @click.option("--no-refresh", is_flag=True, help="Ask the index as it is, with the trust it was made with; the store is not looked at.")
     @reach_options
     @wraps(command)
     def opening(*, store: str, index_path: Path | None, trust: Path | None, no_refresh: bool, reach: Reach, **others: Any) -> None:
@@ -159,14 +161,33 @@ def _opened(where: str, index_path: Path | None, trust: Path | None, reach: Reac
     from .reading import default_path, open_index
 
     believed = TrustFile.load(trust) if trust else TrustFile()
-    if not refreshing:
-        name = where if "://" in where else str(Path(where).resolve())
-        path = index_path or default_path(name)
-        return OpenedStore(open_index(path), None, believed)
-    store = named_store(where, reach)
-    path = index_path or default_path(store.name)
-    bring_up_to_date(store, path, believed)
-    return OpenedStore(open_index(path), store, believed)
+    if refreshing:
+        store = named_store(where, reach)
+        path = index_path or default_path(store.name)
+        bring_up_to_date(store, path, believed)
+        return OpenedStore(open_index(path), store, believed)
+    index = open_index(index_path or default_path(store_name(_resolved(where), reach)))
+    if trust:
+        _check_trust(index, believed)
+    return OpenedStore(index, None, believed)
+
+
+def _check_trust(index: Index, believed: TrustFile) -> None:
+    """See that an index that is asked as it is was judged by this trust file.
+
+    Raises:
+        ConfigError: It was judged by another one.
+    """
+    from .judging import trusted_by
+
+    for origin, opening, stored in index.rows("SELECT origin, opening, trusted_by FROM trails"):
+        key = None if opening is None else trusted_by(opening, believed.keys_for(origin))
+        if stored != (None if key is None else str(key)):
+            index.close()
+            raise ConfigError(
+                f"the index was made with another trust file: they disagree about {origin}",
+                hint="Ask once without --no-refresh, or leave --trust out to be told by whom the index was vouched for when it was made.",
+            )
 
 
 @click.command("index", help=_INDEX_HELP)

@@ -17,7 +17,7 @@ from ..findings import Code, Finding, FindingLog
 from ..links import Claim, Family, Walk, families
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator
+    from collections.abc import Collection, Iterable, Iterator
     from datetime import datetime
 
     import duckdb
@@ -25,16 +25,20 @@ if TYPE_CHECKING:
     from ..trustfile import TrustFile
 
 
-def judge(connection: duckdb.DuckDBPyConnection, trust: TrustFile, listed: Collection[str], now: datetime) -> None:
+def judge(
+    connection: duckdb.DuckDBPyConnection, trust: TrustFile, listed: Collection[str] | None, others: Iterable[Finding], now: datetime
+) -> None:
     """Write who vouches for each trail, and the findings that are about more than one batch.
 
     Args:
-        connection: To the index, outside a transaction.
+        connection: To the index, in the transaction that ends a refresh.
         trust: Whom to believe.
-        listed: The origins that the store lists.
+        listed: The origins that the store lists; None if the listing broke off.
+        others: Findings that are to be written, too, and judged anew at the next refresh.
         now: The clock, aware, UTC.
     """
-    found = [*_vouched(connection, trust), *_gone(connection, listed), *_links(connection)]
+    gone = () if listed is None else _gone(connection, listed)
+    found = [*_vouched(connection, trust), *gone, *_links(connection), *others]
     rows = [
         (
             one.origin,
@@ -56,7 +60,7 @@ def judge(connection: duckdb.DuckDBPyConnection, trust: TrustFile, listed: Colle
 
 def _vouched(connection: duckdb.DuckDBPyConnection, trust: TrustFile) -> Iterator[Finding]:
     for trail, origin, opening in connection.execute("SELECT trail, origin, opening FROM trails ORDER BY trail").fetchall():
-        trusted = None if opening is None else _trusted_by(opening, trust.keys_for(origin))
+        trusted = None if opening is None else trusted_by(opening, trust.keys_for(origin))
         connection.execute("UPDATE trails SET trusted_by = ? WHERE trail = ?", [None if trusted is None else str(trusted), trail])
         if trusted is None:
             what = (
@@ -65,7 +69,7 @@ def _vouched(connection: duckdb.DuckDBPyConnection, trust: TrustFile) -> Iterato
             yield Finding(code=Code.KEY_UNKNOWN, message=what, origin=origin)
 
 
-def _trusted_by(opening: bytes, keys: tuple[VerifierKey, ...]) -> VerifierKey | None:
+def trusted_by(opening: bytes, keys: tuple[VerifierKey, ...]) -> VerifierKey | None:
     """Return the key of the trust file that signed a trail's first checkpoint."""
     try:
         _, verified = open_note(parse_seal(opening).proof.note, keys)
@@ -75,6 +79,8 @@ def _trusted_by(opening: bytes, keys: tuple[VerifierKey, ...]) -> VerifierKey | 
 
 
 def _gone(connection: duckdb.DuckDBPyConnection, listed: Collection[str]) -> Iterator[Finding]:
+    if not listed:
+        yield Finding(code=Code.STORE_EMPTY, message="no trail was found")
     for (origin,) in connection.execute("SELECT origin FROM trails ORDER BY origin").fetchall():
         if origin not in listed:
             yield Finding(

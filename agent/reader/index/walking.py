@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from ...trail.seal import Seal
     from ..fetch import StoreReader
     from ..links import Claim
+    from .still_there import Unindexed
     from .tiles import Node
 
 _STRETCH_BYTES: Final = 32 << 20
@@ -73,14 +74,16 @@ class Into(NamedTuple):
         folder: For files that live as long as the refresh.
         now: The clock, aware, UTC.
         advance: Called with the number of bytes read.
-        first: The first batch of each trail, by origin, that is not indexed yet; for whoever reads ahead.
+        still_there: Knows which seals of indexed batches the store does not list any more.
+        redone: From which batch on a trail was looked at anew, by origin: what was found there before is superseded.
     """
 
     connection: duckdb.DuckDBPyConnection
     folder: Path
     now: datetime
     advance: Callable[[int], None]
-    first: dict[str, int]
+    still_there: Unindexed
+    redone: dict[str, int]
 
 
 class _Waiting(NamedTuple):
@@ -128,7 +131,7 @@ class TrailWalk:
         )
         self.tiles = Tiles(None if self.state is None else self.state.tiles)
         self.bytes_lost = 0 if self.state is None else self.state.bytes_lost
-        self.next = into.first[str(origin)] = 0 if self.state is None else self.state.standing.batch
+        self.next = into.still_there.first[str(origin)] = into.redone[str(origin)] = 0 if self.state is None else self.state.standing.batch
         if self.state is not None:
             self.checker.resume(self.state.standing)
         self.sound = True
@@ -163,14 +166,12 @@ class TrailWalk:
         self._commit()
 
     def _forget_unsound(self) -> None:
-        """Take out what did not verify and what came after it: it is looked at anew."""
-        with transaction(self.connection):
-            newest = self.connection.execute("SELECT max(batch) FROM batches WHERE trail = ?", [self.trail]).fetchall()[0][0]
-            if newest is not None and newest >= self.next:
+        """Take out what came after what did not verify: it is looked at anew. The findings stay until there are new ones."""
+        newest = self.connection.execute("SELECT max(batch) FROM batches WHERE trail = ?", [self.trail]).fetchall()[0][0]
+        if newest is not None and newest >= self.next:
+            with transaction(self.connection):
                 for statement in _FORGET:
                     self.connection.execute(statement, [self.trail, self.next])
-            found = "DELETE FROM findings WHERE origin = ? AND (batch >= ? OR batch IS NULL)"
-            self.connection.execute(found, [str(self.origin), self.next])
 
     def _find(self, code: Code, message: str, batch: int | None = None) -> None:
         key = None if batch is None else seal_key(self.origin, batch)
@@ -184,9 +185,7 @@ class TrailWalk:
             return
         raw = self.store.read(seal_key(self.origin, batch), MAX_SEAL_BYTES)
         # About no batch, so that it is judged anew at every look.
-        if raw is None:
-            self._find(Code.VERSION_GONE, f"the seal of batch {batch} was in the store when it was indexed, and is not any more")
-        elif raw != seal:
+        if raw is not None and raw != seal:
             self._find(Code.VERSION_ALTERED, f"the seal of batch {batch} is not the one that was indexed")
 
     def _numbers(self) -> Iterator[int]:
@@ -200,6 +199,10 @@ class TrailWalk:
                 expected += 1
             yield listed
             expected = listed + 1
+        count, first = self.into.still_there.missing.get(str(self.origin), (0, 0))
+        if count:
+            number = "one seal" if count == 1 else f"{count} seals"
+            self._find(Code.VERSION_GONE, f"{number} that the index was made of, batch {first} the first, the store does not list any more")
 
     def _check(self, batch: int) -> None:
         self.taken = None

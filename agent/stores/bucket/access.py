@@ -82,6 +82,11 @@ class Access(msgspec.Struct, frozen=True, kw_only=True):
             raise ConfigError(message, hint="Name an https:// endpoint, or set allow_http: true to accept that.")
         return found
 
+    @property
+    def name(self) -> str:
+        """The bucket's URL, and the server where one is named: two servers may have buckets of one name."""
+        return str(self.address) if self.endpoint is None else f"{self.address} at {self.endpoint}"
+
     def complete(self, environ: Mapping[str, str]) -> Access:
         """Return it with the endpoint and the region that the environment gives where nothing was said.
 
