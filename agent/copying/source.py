@@ -273,8 +273,8 @@ class Source:
             # What was not read cannot be compared with what another trail says of it.
             return
         with failing_closed(self.log):
-            checkers = {name: trail.checker for name, trail in walked.items()}
-            self._successors |= family.check(checkers, map(str, self._all), self.log)
+            walks = {name: trail.checker.walk for name, trail in walked.items()}
+            self._successors |= family.check(walks, map(str, self._all), self.log)
 
     def look_beside(self, now_seconds: float) -> None:
         """Find what belongs to no sealed batch, and so is not copied.
