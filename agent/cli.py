@@ -25,6 +25,16 @@ _ATTRIBUTES: Final = {
     "trust": "trust_command",
     "watch": "watch_command",
     "index": "index_command",
+    "query": "query_command",
+    "prove": "prove_command",
+    "verify-proof": "verify_proof_command",
+    "export": "export_command",
+    "verify-pack": "verify_pack_command",
+    "report": "report_command",
+    "review": "review_command",
+    "view": "view_command",
+    "grant": "grant_command",
+    "drill": "drill_command",
 }
 """The commands whose function could not have the command's own name."""
 
@@ -40,6 +50,16 @@ COMMANDS: Final = {
     "trust": ("agent.reader.cli", "Print trust-file lines for the keys in a store."),
     "watch": ("agent.reader.watch.cli", "Find silent, unclosed and missing trails from a store alone."),
     "index": ("agent.reader.index.cli", "Build an index of a store, verified on the way."),
+    "query": ("agent.reader.ask.cli", "Search a store's events; each answer says how complete it is."),
+    "prove": ("agent.reader.evidence.cli", "Prove that one event is in a trail."),
+    "verify-proof": ("agent.reader.evidence.offline.cli", "Check such a proof, offline."),
+    "export": ("agent.reader.evidence.cli", "Hand events over, with their proofs, in one pack."),
+    "verify-pack": ("agent.reader.evidence.offline.cli", "Check such a pack, offline."),
+    "report": ("agent.reader.control.cli", "Say what evidence there is for each control, and what was never logged."),
+    "review": ("agent.reader.control.cli", "Sign that somebody reviewed the log, and list who did."),
+    "view": ("agent.reader.view.cli", "Show a store to auditors in a browser, read-only."),
+    "grant": ("agent.reader.view.cli", "Give an auditor a link to that page, for a scope and a time."),
+    "drill": ("agent.reader.drill.cli", "Tamper with a copy of a store in every known way, and see that it is caught."),
     "copy": ("agent.commands.copy", "Copy a store's trails into another store, checked on the way."),
     "version": ("agent.commands.version", "Print the version."),
 }
@@ -80,6 +100,7 @@ def cli() -> None:
                         trailseal run --config trailseal.yaml
     As an auditor:      trailseal trust /srv/trail > trust.txt
                         trailseal verify /srv/trail --trust trust.txt
+                        trailseal query /srv/trail --trust trust.txt --action 'role.*' --since 90d
     """
 
 

@@ -71,7 +71,7 @@ def store_name(where: str, reach: Reach | None = None) -> str:
     scheme, separator, _ = where.partition("://")
     if separator and scheme.lower() != "file":
         return _access(where, reach or Reach()).name
-    return DirectoryReader(Path(unquote(urlsplit(where).path) if separator else where)).name
+    return str(Path(unquote(urlsplit(where).path) if separator else where))
 
 
 def _access(where: str, reach: Reach) -> Access:

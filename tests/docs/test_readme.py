@@ -102,6 +102,10 @@ def test_the_five_minutes_work_from_the_first_command_to_the_auditors(tmp_path):
     assert trails.event_ids() == ["e-1", "e-2", "e-3"]
     verdict = shell.run(block("trailseal trust store"))
     assert "intact and complete: 1 trail, 3 records (exit 0)" in verdict
+    shell.environ["XDG_CACHE_HOME"] = str(tmp_path / "cache")
+    answer = shell.run(block("trailseal query store"))
+    assert "complete: everything the store is known to hold for this range was verified" in answer
+    assert "intact and stated complete: 1 of 1 events proven (exit 0)" in answer
     assert shell.run("trailseal keygen demo/payments --out payments.key").startswith("demo/payments/*/* ")
 
 

@@ -1,0 +1,1 @@
+"""The pages: each asks within the visit's sight, and says in the visit's trace what was looked at."""
