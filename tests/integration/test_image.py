@@ -12,6 +12,7 @@ from typing import Any, Final
 
 import pytest
 
+from agent.errors import ConfigError
 from tests.support import loggen
 from tests.support.agent_process import Site, until
 from tests.support.podman import Container, build_trailseal, podman, python_image, trailseal_image, trailseal_tag, wheelhouse
@@ -152,9 +153,12 @@ def test_nothing_in_the_image_can_be_changed_by_its_user_or_lends_rights(files):
 
 
 def test_every_module_of_the_agent_and_every_library_it_names_is_there(image):
+    # What asks and proves is on an auditor's machine, with its extra.
+    asking = tuple(f"agent.reader.{name}." for name in ("index", "ask", "evidence", "control", "view"))
     script = (
         "import agent, importlib, pkgutil\n"
-        "names = [m.name for m in pkgutil.walk_packages(agent.__path__, 'agent.') if not m.name.endswith('__main__')]\n"
+        "found = pkgutil.walk_packages(agent.__path__, 'agent.', onerror=lambda _: None)\n"
+        f"names = [m.name for m in found if not m.name.endswith('__main__') and not (m.name + '.').startswith({asking!r})]\n"
         "for name in names:\n"
         "    importlib.import_module(name)\n"
         "import asyncio, ctypes, curses, hashlib, lzma, readline, sqlite3, ssl, zoneinfo, bz2\n"
@@ -163,6 +167,13 @@ def test_every_module_of_the_agent_and_every_library_it_names_is_there(image):
     )
     done = podman("run", "--rm", "--network=none", *CONFINED, "--entrypoint=python3", image, "-c", script)
     assert int(done.stdout) > 100
+
+
+def test_a_command_that_asks_says_which_extra_it_needs(image):
+    done = podman("run", "--rm", "--network=none", *CONFINED, image, "query", "/var/lib/trailseal", check=False)
+    assert done.returncode == ConfigError.exit_code
+    assert "this command needs DuckDB, which is not installed" in done.stderr
+    assert "trailseal[evidence]" in done.stderr
 
 
 def test_the_image_states_what_it_is_and_how_it_is_run(inspected):

@@ -189,17 +189,26 @@ def _read(trails: Trails, expected: dict[str, int], starts: Sequence[int], resul
                 sightings.append((number, begin))
             offsets.setdefault(begin, {}).setdefault(batch, []).append(offset)
     lines = [0, *starts]
-    fits = {begin: [one for one in spans if _fits(begin, seen, spans[one], lines)] for begin, seen in offsets.items()}
+    lost: dict[str, list[tuple[int, int]]] = {}
+    for gap in result.gaps:
+        if gap["certainty"] == "known":
+            lost.setdefault(gap["file_id"], []).append((gap["from_offset"], gap["to_offset"]))
+    fits = {begin: [one for one in spans if _fits(begin, seen, spans[one], lost.get(one, []), lines)] for begin, seen in offsets.items()}
     return sightings, _assign(fits)
 
 
-def _fits(begin: int, seen: dict[int, list[int]], steps: dict[int, SourceProgress], lines: Sequence[int]) -> bool:
+def _fits(
+    begin: int, seen: dict[int, list[int]], steps: dict[int, SourceProgress], lost: Sequence[tuple[int, int]], lines: Sequence[int]
+) -> bool:
     """Tell whether events can be those of a file: in every batch as many events, and lines, as its manifest says of those bytes.
+
+    A manifest accounts for the bytes of a line that a truncation cut, and does not count it as a line: a gap record states it.
 
     Args:
         begin: Where the file would begin.
         seen: The events' offsets in it, by batch.
         steps: What manifests say of it, by batch.
+        lost: Which bytes of it are stated as lost for certain.
         lines: Where all lines begin.
     """
     if seen.keys() != steps.keys():
@@ -207,10 +216,16 @@ def _fits(begin: int, seen: dict[int, list[int]], steps: dict[int, SourceProgres
     for batch, offsets in seen.items():
         step = steps[batch]
         start, end = step.from_offset or 0, step.to_offset or 0
-        there = bisect_left(lines, begin + end) - bisect_left(lines, begin + start)
+        there = _between(lines, begin + start, begin + end)
+        there -= sum(_between(lines, begin + first, begin + min(last, end)) for first, last in lost if start <= first < end)
         if len(offsets) != step.audit - step.quarantined or not start <= min(offsets) <= max(offsets) < end or there != step.lines:
             return False
     return True
+
+
+def _between(lines: Sequence[int], start: int, end: int) -> int:
+    """Count the lines that begin between two bytes."""
+    return bisect_left(lines, end) - bisect_left(lines, start)
 
 
 def _assign(fits: dict[int, list[str]]) -> dict[int, str]:

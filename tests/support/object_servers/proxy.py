@@ -197,9 +197,13 @@ class Proxy:
 
     async def _close(self) -> None:
         self._deafen()
+        connections = list(self._open)
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        for connection in connections:
+            # One whose task was cancelled before its first step has closed nothing by itself.
+            connection.close()
         # One more turn, in which the transports close their sockets.
         await asyncio.sleep(0)
 
@@ -247,12 +251,16 @@ class _Connection:
             results = await asyncio.gather(*tasks, return_exceptions=True)
             if any(isinstance(end, ConnectionError) or (isinstance(end, _CutError) and end.reset) for end in results):
                 self.reset()
-            self._to_client.close()
-            if self._to_server is not None:
-                self._to_server.close()
+            self.close()
         for end in results:
             if isinstance(end, Exception) and not isinstance(end, (OSError, EOFError, _CutError)):
                 raise end
+
+    def close(self) -> None:
+        """Close both ways in order."""
+        self._to_client.close()
+        if self._to_server is not None:
+            self._to_server.close()
 
     def reset(self) -> None:
         """Cut both ways at once; the peers get a reset rather than an end."""
