@@ -187,6 +187,8 @@ class Standing(StrEnum):
     """Every head that the review names is there, in the same seal; what lies below them, `verify` checks."""
     CHANGED = "changed"
     """One is not there any more, or in another seal: what was reviewed was altered or removed since."""
+    ELSEWHERE = "elsewhere"
+    """Another store was reviewed, and none of its trails is in this one."""
     UNKNOWN = "unknown"
     """The review names no heads, so nothing can be compared."""
 
@@ -204,7 +206,12 @@ def standing(index: Index, review: Review, store: StoreReader | None = None) -> 
     """
     if not review.heads:
         return Standing.UNKNOWN
-    return Standing.HOLDS if all(_is_there(index, head, store) for head in review.heads) else Standing.CHANGED
+    if all(_is_there(index, head, store) for head in review.heads):
+        return Standing.HOLDS
+    known = {trail.origin for trail in index.trails()}
+    if review.store != index.store and known.isdisjoint(head.origin for head in review.heads):
+        return Standing.ELSEWHERE
+    return Standing.CHANGED
 
 
 def _is_there(index: Index, head: Head, store: StoreReader | None) -> bool:

@@ -170,12 +170,12 @@ class TestReading:
 
 
 class TestStanding:
-    def review(self, made: Made, **changed: Any) -> Standing:
+    def review(self, made: Made, store: str | None = None, **changed: Any) -> Standing:
         trail = made.trail()
         trail.batch(at(1), event(), seal_sha256="aa" * 32)
         head = {"origin": trail.origin, "size": trail.size, "root": "00", "seal": "aa" * 32, **changed}
         context: dict[str, Any] = {"heads": [head]}
-        made.trail("trailseal", "reviews").batch(at(40), event(action="review.sign", **context))
+        made.trail("trailseal", "reviews").batch(at(40), event(action="review.sign", target=store or "/srv/trail", **context))
         [found] = reviews(made.index)
         return standing(made.index, found)
 
@@ -185,6 +185,13 @@ class TestStanding:
     @pytest.mark.parametrize("changed", [{"size": 1}, {"seal": "bb" * 32}, {"origin": "demo/other/01jmzzzzzzzzzzzzzzzzzzzzz0/node-1"}])
     def test_another_seal_at_its_place_or_none_is_a_change(self, made: Made, changed: dict[str, Any]) -> None:
         assert self.review(made, **changed) is Standing.CHANGED
+
+    def test_a_review_of_another_store_is_compared_there(self, made: Made) -> None:
+        origin = "demo/other/01jmzzzzzzzzzzzzzzzzzzzzz0/node-1"
+        assert self.review(made, store="/srv/other", origin=origin) is Standing.ELSEWHERE
+
+    def test_a_store_under_another_name_that_has_its_trails_is_compared(self, made: Made) -> None:
+        assert self.review(made, store="/srv/other", seal="bb" * 32) is Standing.CHANGED
 
 
 def test_times_of_a_review_are_aware(made: Made) -> None:
