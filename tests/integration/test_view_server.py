@@ -17,6 +17,7 @@ from urllib.parse import urlencode, urlsplit
 
 import pytest
 
+from agent.reader.index import default_path
 from tests.support.agent_process import TRAILSEAL, trailseal, until
 from tests.support.certificates import make_certificate
 from tests.unit.reader.view.two_services import HIDDEN, SHOWN, TwoServices, event, write_two_services
@@ -227,7 +228,7 @@ def test_nothing_is_served_where_nothing_can_be_recorded(two: TwoServices, tmp_p
     (tmp_path / "blocked").write_text("a file where the trail's folder should be", encoding="utf-8")
     state = tmp_path / "state"
     state.mkdir(mode=0o700)
-    (state / "trail").symlink_to(tmp_path / "blocked")
+    (state / f"trail-{default_path(str(tmp_path / 'viewers')).stem[:8]}").symlink_to(tmp_path / "blocked")
     ended = trailseal("view", two.store, "--state", state, "--listen", "127.0.0.1:0", "--record-to", tmp_path / "viewers")
     assert ended.returncode != 0
     assert "evidence at" not in ended.stderr

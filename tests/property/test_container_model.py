@@ -132,6 +132,8 @@ EMPTY_THEN_PACKED: list[Step] = [("audit", 0, 40), ("rotate", 0, 0), ("drain", 0
 @pytest.mark.parametrize("form", ["cri", "json"])
 @given(steps=STEPS)
 @example(steps=EMPTY_THEN_PACKED)
+@example(steps=[*EMPTY_THEN_PACKED, ("drain", 0, 0)])
+@example(steps=[*EMPTY_THEN_PACKED[:-1], ("emit", 0, 1), ("pack", 0, 0), ("drain", 0, 0)])
 @settings(max_examples=150, deadline=None)
 def test_each_audit_line_is_recorded_once_and_in_the_order_of_its_stream(form: Format, steps: list[Step]):
     model = play(steps, form)

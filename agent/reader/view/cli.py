@@ -191,8 +191,8 @@ async def _serve(asked: _Asked, where: Any, parts: dict[str, Any]) -> None:
     trail = OwnTrail(
         store=record_to,
         service="view",
-        # One for each store, because a trail that is spread over two verifies in neither.
-        folder=asked.state / "trail" / default_path(_name(record_to, asked.reach)).stem,
+        # One for each store, because a trail that is spread over two verifies in neither; short, because a socket lies in it.
+        folder=asked.state / f"trail-{default_path(_name(record_to, asked.reach)).stem[:8]}",
         reach=asked.reach,
         allow_unlocked=asked.allow_unlocked,
         enrolment_key=asked.enrolment_key,

@@ -22,7 +22,7 @@ from .identity import Judgement, Sameness
 from .lane import Lane
 from .losses import unread_of
 from .reader import Context, Reader
-from .recovery import RacedError, Unclear, judge_at, locate, locate_all
+from .recovery import Match, RacedError, Unclear, judge_at, locate, locate_all
 from .roster import GONE, Roster, Shell
 from .successors import Successors, first_seen_ns
 
@@ -32,7 +32,6 @@ if TYPE_CHECKING:
     from ...intake import Cursor
     from .identity import Key
     from .lane import Tailed
-    from .recovery import Match
 
 PATIENCE: Final = 20
 _RACE: Final = "what was written between the copy and the truncation is in neither"
@@ -82,8 +81,10 @@ class Lifecycle:
             if isinstance(match, Unclear):
                 unplaced = Found(cursor.path, roster.unplaced(), cursor.size_seen, first_seen_ns(cursor))
                 roster.add(cursor.path, unplaced, cursor).rotated = True
+            elif match is None and (archive := await self._archive_of(cursor)) is not None:
+                await self._found_again(cursor, Match(archive, Judgement(Sameness.SAME, 0)))
             elif match is None:
-                await roster.give_up(cursor, await self._beyond(cursor))
+                await roster.give_up(cursor, Certainty.UNBOUNDED)
                 # What was written since the file was first seen has come after it.
                 lane = roster.lanes.setdefault(cursor.path, Lane(cursor.path))
                 lane.last = Found("", (cursor.device, cursor.inode), cursor.size_seen, first_seen_ns(cursor))
@@ -91,14 +92,14 @@ class Lifecycle:
                 await self._found_again(cursor, match)
         await self._apply()
 
-    async def _beyond(self, cursor: Cursor) -> Certainty:
-        """Return what is to be said of the lines that a file which is not found again may have got since it was last seen.
+    async def _archive_of(self, cursor: Cursor) -> Found | None:
+        """Return the rotated file that a log has become which was empty when it was last seen; None if that cannot be said.
 
-        A log seen empty has no content to be found by. Rotation deletes the oldest first: where a file from before it is still
-        there, and one from after it that was not read, then it is that one, or among those, and they are read.
+        It has no content to be found by. Rotation deletes the oldest first: where a file from before it is still there, nothing
+        after that was deleted, and the oldest of those that were not read is it.
         """
-        if cursor.size_seen or cursor.head_bytes:
-            return Certainty.UNBOUNDED
+        if cursor.offset or cursor.size_seen or cursor.head_bytes:
+            return None
         lane = self.roster.lanes.get(cursor.path) or Lane(cursor.path)
         seen = Found("", (cursor.device, cursor.inode), 0, first_seen_ns(cursor))
         try:
@@ -106,8 +107,8 @@ class Lifecycle:
             older = any([await self._is_read(lane, one) for one in here.siblings])
             later = await self._successors.unread(lane, seen, here, covered=seen.key in self.roster.scan.names)
         except OSError:
-            return Certainty.UNBOUNDED
-        return Certainty.POSSIBLE if older and later else Certainty.UNBOUNDED
+            return None
+        return later[0] if older and later else None
 
     async def _is_read(self, lane: Lane, found: Found) -> bool:
         """Tell whether a sibling was read, to its end or as far as the lane's earlier cursors say."""
