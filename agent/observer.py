@@ -302,7 +302,9 @@ class Observer:
                 behind = spool.head.batch - confirmed.number if spool.head.origin == confirmed.origin else 0
                 if behind > waiting:
                     waiting, age = behind, max(age, (now - datetime.fromisoformat(confirmed.at)).total_seconds())
-            self._show_lag(store, waiting, max(0.0, age))
+            # A reload may have taken the store away meanwhile; what is shown of it then would be alerted on for ever.
+            if store in self._required | self._optional:
+                self._show_lag(store, waiting, max(0.0, age))
 
     def _show_lag(self, store: str, batches: int, seconds: float) -> None:
         self._metrics.store_batches_waiting.labels(store).set(batches)
