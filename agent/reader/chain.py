@@ -11,18 +11,17 @@ from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import TYPE_CHECKING, Final
 
-import msgspec
-
 from ..errors import FormatError, NotVerifiedError, ProofError
 from ..trail.layout import seal_key
 from ..trail.manifest import Continues
 from ..trail.merkle import EMPTY_ROOT, Frontier, leaf_hash, verify_inclusion
 from ..trail.note import VerifierKey, open_note
 from ..trail.seal import parse_seal
-from .account import NOTHING, Account, Books, Carried
+from .account import NOTHING, Account, Carried
 from .contents import EMPTY, Contents, check_contents, expected_data_key, is_data_key
 from .findings import Code, Finding, Severity
 from .links import Walk
+from .tally import Checked, Met, Standing, Tally
 from .trustfile import MAX_SEAL_BYTES
 
 if TYPE_CHECKING:
@@ -39,88 +38,6 @@ if TYPE_CHECKING:
 MAX_DATA_BYTES: Final = 64 << 20
 MAX_RAW_BYTES: Final = 64 << 20
 _OPENING_SIGNATURES: Final = 2
-
-
-@dataclass(slots=True)
-class Tally:
-    """What was counted while one trail was read.
-
-    Attributes:
-        batches: Seals that were well-formed and in their place.
-        records: Records of those batches, as their manifests count them.
-        events: Events among them.
-        quarantined: Quarantined lines among them.
-        gaps: Gap records among them.
-        data_bytes: Stored bytes of the data objects that were read.
-        raw_bytes: Their bytes before compression.
-        first_time: ``sealed_at`` of the first such batch.
-        head: The manifest of the newest seal, if it was well-formed.
-        head_root: The root its checkpoint states.
-        key: The epoch's key, from batch 0.
-        continues: What batch 0 says about a predecessor.
-        trusted_by: The key of the trust file that vouches for the epoch's key (it may be that key); None if none does.
-        sealed_keys: How many data keys the seals name.
-        sealed_sum: The sum of `mark` over them, to compare sets without keeping them.
-    """
-
-    batches: int = 0
-    records: int = 0
-    events: int = 0
-    quarantined: int = 0
-    gaps: int = 0
-    data_bytes: int = 0
-    raw_bytes: int = 0
-    first_time: str | None = None
-    head: Manifest | None = None
-    head_root: bytes = b""
-    key: VerifierKey | None = None
-    continues: Continues | None = None
-    trusted_by: VerifierKey | None = None
-    sealed_keys: int = 0
-    sealed_sum: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Met:
-    """What the trail was at a size that another says it continues: the signed root, and what that other carries on."""
-
-    root: bytes
-    carried: Carried
-
-
-@dataclass(frozen=True, slots=True)
-class Checked:
-    """A batch that was checked: it is signed, and what it seals was read.
-
-    Attributes:
-        seal: Its seal.
-        contents: Its records.
-        severity: The worst that was found in it.
-        chained: Whether the tree before it is known, so that the root was recomputed; else only its own seal proves it.
-    """
-
-    seal: Seal
-    contents: Contents
-    severity: Severity
-    chained: bool
-
-
-class Standing(msgspec.Struct, frozen=True):
-    """Where a check stands between two batches, to be kept and gone on from.
-
-    Attributes:
-        batch: The next batch.
-        frontier: The tree before it, as `Frontier.encode` writes it.
-        previous: The SHA-256 of the seal before it.
-        key: The epoch's key (C2SP vkey).
-        books: What the account knows.
-    """
-
-    batch: int
-    frontier: bytes
-    previous: str | None
-    key: str | None
-    books: Books
 
 
 @dataclass(slots=True)

@@ -19,7 +19,7 @@ import click
 
 from ..errors import TrailsealError
 from .expected import load_expected, parse_duration
-from .fetch import DirectoryReader
+from .fetch import DirectoryReader, is_far
 from .opening import Reach, open_store
 from .progress import progress
 from .retention import IN_A_FOLDER, LEVELS, Mode, Policy, Unattested
@@ -123,7 +123,7 @@ def reach_options(command: Callable[..., None]) -> Callable[..., None]:
 def _reading(where: str, reach: Reach) -> Iterator[tuple[StoreReader, StoreReader]]:
     """Yield the store, and what to read it through: a bucket answers late, so it is read ahead."""
     store = open_store(where, reach)
-    if isinstance(store, DirectoryReader):
+    if not is_far(store):
         yield store, store
         return
     from .ahead import ReadAhead

@@ -115,6 +115,11 @@ def _numbers(numbers: Iterable[int]) -> tuple[int, int]:
     return count, greatest
 
 
+def is_far(store: StoreReader) -> bool:
+    """Tell whether a store answers late, so that it is worth reading ahead in it with threads."""
+    return not isinstance(store, DirectoryReader)
+
+
 class DirectoryReader:
     """Read a directory store.
 

@@ -25,10 +25,10 @@ from .trustfile import MAX_SEAL_BYTES
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
-    from .chain import Tally
     from .fetch import ObjectInfo, StoreReader
     from .findings import FindingLog
     from .links import Claim
+    from .tally import Tally
 
 IN_FLIGHT_SECONDS: Final = 600.0
 COSIGNATURE: Final = re.compile(r"(trails/.+/[0-9]{12})\.cosig\.[0-9a-f]{8}")

@@ -18,7 +18,7 @@ from ..errors import TrailsealError
 from ..trail.layout import seal_key
 from ..trail.manifest import ManifestReason
 from .account import HEARTBEATS, NOTHING, UNKNOWN, Carried, moment
-from .chain import Tally, TrailChecker
+from .chain import TrailChecker
 from .findings import Code, Finding, FindingLog, Severity
 from .leftovers import Leftovers, Marker
 from .links import Claim, Family, families, instance_of, read_claims
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from .expected import ExpectedTrail
     from .fetch import StoreReader
     from .retention import Attester, Level
+    from .tally import Tally
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -76,7 +77,9 @@ def failures(document: dict[str, Any]) -> list[tuple[str, str, list[str]]]:
 
 
 def bytes_of(folder: Path) -> dict[str, tuple[bytes, int]]:
-    return {str(path): (path.read_bytes(), path.stat().st_mtime_ns) for path in folder.rglob("*") if path.is_file()}
+    """Return every object with its time; what an agent is only about to write (`.incoming`) comes and goes, and is none."""
+    files = (path for path in folder.rglob("*") if ".incoming" not in path.parts and path.is_file())
+    return {str(path): (path.read_bytes(), path.stat().st_mtime_ns) for path in files}
 
 
 def test_the_original_is_never_opened_for_writing(company, tmp_path):
@@ -164,11 +167,26 @@ def test_a_store_that_an_agent_writes_to_meanwhile_is_drilled_all_the_same(tmp_p
         assert document["same"]
         # The agent went on; what was there before is what it was.
         assert len(after) > len(before)
-        assert {key: after[key] for key in before if ".incoming" not in key} == {
-            key: before[key] for key in before if ".incoming" not in key
-        }
+        assert {key: after[key] for key in before} == before
         assert agent.stop() == 0, agent.log
     assert verify(site.store, trust).code == 0
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP], ids=["SIGTERM", "SIGHUP"])
+@pytest.mark.parametrize("moment", ["*/copy/trails", "*/copy-stand-in-0"], ids=["copying", "tampering"])
+def test_a_drill_that_is_ended_from_outside_leaves_no_copy(company, tmp_path, number, moment):
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    words = [TRAILSEAL, "drill", str(company.store), "--trust", str(company.trust), "--quiet"]
+    with subprocess.Popen(
+        words, env=os.environ | {"TMPDIR": str(temporary)}, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, restore_signals=True
+    ) as running:
+        until(lambda: any(temporary.glob(moment)), "a copy of the store", 60)
+        running.send_signal(number)
+        running.send_signal(number)
+        said, _ = running.communicate(timeout=60)
+    assert running.returncode == 128 + number, said
+    assert list(temporary.iterdir()) == []
 
 
 def test_a_kept_tampering_is_caught_by_verify_run_by_hand(company, tmp_path):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
 from pathlib import Path
 
 import duckdb
@@ -115,4 +116,7 @@ def test_the_columns_of_every_table_are_those_of_the_trail_format():
 
 
 def test_the_script_is_one_that_a_shell_can_run():
-    assert Path(ROOT / "scripts" / "engines.sh").stat().st_mode & 0o111
+    script = Path(ROOT / "scripts" / "engines.sh")
+    assert script.stat().st_mode & 0o111
+    parsed = subprocess.run(["bash", "-n", str(script)], capture_output=True, text=True, timeout=30, check=False)
+    assert (parsed.returncode, parsed.stderr) == (0, "")

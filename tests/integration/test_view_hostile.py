@@ -35,7 +35,7 @@ HOSTILE = (
     "javascript:window.pwned=1",
     "'><svg/onload=window.pwned=1>",
     "</pre></td></title></textarea><script>window.pwned=1</script>",
-    "{{ 7 * 7 }}{% for x in y %}",
+    "{{ 1337 * 7331 }}{% for x in y %}",
     "\u202egnp.exe\u2066\u200b\ufeff",
     "\u001b[31mred\u0007\u0000",
     "&lt;script&gt;window.pwned=1&lt;/script&gt;",
@@ -105,7 +105,7 @@ def test_hostile_texts_in_events_stay_texts(chromium: Chromium, hostile: Site) -
                 page.locator("img, svg:not(.chart), script:not([src]), iframe, main script, [onerror], [onload], [onclick]").count() == 0
             ), address
             assert page.locator("a[href^='javascript:' i]").count() == 0, address
-            assert "49" not in page.locator("h1").inner_text()
+            assert "9801547" not in page.content(), address
             shown = page.locator("body").inner_text()
             for invisible in ("\u202e", "\u2066", "\u200b", "\ufeff", "\u001b", "\u0007"):
                 assert invisible not in shown, address

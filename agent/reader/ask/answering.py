@@ -18,10 +18,10 @@ from typing import IO, TYPE_CHECKING, Any, Final
 import duckdb
 
 from ...errors import TrailsealError
+from ..writing import new_path, refuse_existing
 from . import rows as flat
 from .correlation import each_pair
 from .filters import ALL, Filter
-from .output import new_file, refuse_existing
 from .search import count, each
 from .statement import statement
 from .writers import jsonable, plain, write_csv, write_ndjson, write_parquet
@@ -222,10 +222,10 @@ class _Handing:
     def _files(self, path: Path) -> Iterator[Path]:
         """Yield a temporary file for the answer, and write the statement beside it first."""
         with ExitStack() as stack:
-            answer_path = stack.enter_context(new_file(path, force=self.question.force))
+            answer_path = stack.enter_context(new_path(path, force=self.question.force))
             if not self.question.as_json:
                 # Entered last, so it is published first: an answer never lies there without its statement.
-                beside = stack.enter_context(new_file(_beside(path), force=self.question.force))
+                beside = stack.enter_context(new_path(_beside(path), force=self.question.force))
                 beside.write_text(json.dumps(self.stated.as_json(), indent=2) + "\n", "ascii")
             yield answer_path
         self._state_on_stderr()

@@ -150,10 +150,11 @@ def report_command(  # noqa: D103, PLR0913 -- click shows the help text; one arg
     force: bool,
 ) -> None:
     from ..ask.filters import Scope
-    from .formats import KINDS, write
+    from ..writing import refuse_existing, write_file
+    from .formats import KINDS
 
-    if output is not None and output.exists() and not force:
-        raise ConfigError(f"{output} is there already", hint="Give --force to replace it, or name another file.")
+    if output is not None:
+        refuse_existing(output, force=force)
     from .report import make_report
     from .verification import load_verification
 
@@ -171,7 +172,7 @@ def report_command(  # noqa: D103, PLR0913 -- click shows the help text; one arg
     if output is None:
         sys.stdout.buffer.write(text.encode("utf-8", "backslashreplace"))
         return
-    write(output, text)
+    write_file(output, text.encode("utf-8", "backslashreplace"), force=force)
     click.echo(f"written: {output}", err=True)
 
 

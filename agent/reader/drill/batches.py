@@ -21,11 +21,11 @@ from ..findings import Code
 from ..links import read_claim
 from .contents import AFTERMATH, UNREAD
 from .forge import frame, reseal
-from .site import Note, Site, manifest_of, notes_of
-from .values import Change, Expectation, Tampering, UntriedError, Who
+from .site import Note, Site, epoch_of, manifest_of, stored_data
+from .values import Change, Expectation, Tampering, UntriedError, Who, entry, on_trail
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Collection, Iterable
 
     from ...trail.manifest import Manifest
 
@@ -43,27 +43,23 @@ def _without(site: Site, notes: Iterable[Note], *, data: bool = True) -> dict[st
     return gone
 
 
-def _change(site: Site, objects: dict[str, bytes | None], done: str, batches: Iterable[int] = ()) -> Change:
-    return Change(objects=objects, done=done, names=(str(site.origin),), batches=frozenset(batches))
-
-
 # ---- in the middle ----------------------------------------------------------------------------------------------------------
 
 
 def _delete_seal(site: Site) -> Change:
     note = site.middle()
-    return _change(site, _without(site, [note], data=False), f"the seal of batch {note.batch} was removed", [note.batch])
+    return on_trail(site, _without(site, [note], data=False), f"the seal of batch {note.batch} was removed", [note.batch])
 
 
 def _delete_batch(site: Site) -> Change:
     note = site.middle(lambda note: note.data_key is not None, "a batch with records")
-    return _change(site, _without(site, [note]), f"batch {note.batch} was removed, seal and data", [note.batch])
+    return on_trail(site, _without(site, [note]), f"batch {note.batch} was removed, seal and data", [note.batch])
 
 
 def _delete_first(site: Site) -> Change:
     if len(site.notes) < 2:
         raise UntriedError("the trail has only one batch")
-    return _change(site, _without(site, site.notes[:1]), "batch 0, which names the key, was removed", [0])
+    return on_trail(site, _without(site, site.notes[:1]), "batch 0, which names the key, was removed", [0])
 
 
 def _close_ranks(site: Site) -> Change:
@@ -75,7 +71,7 @@ def _close_ranks(site: Site) -> Change:
         objects[seal_key(site.origin, other.batch - 1)] = site.raw_seal(other.batch)
     objects[seal_key(site.origin, site.last.batch)] = None
     done = f"batch {note.batch} was removed, and the {len(later)} later seals were each renamed to the number before"
-    return _change(site, objects, done, range(note.batch, site.last.batch))
+    return on_trail(site, objects, done, range(note.batch, site.last.batch))
 
 
 def _swap_seals(site: Site) -> Change:
@@ -84,13 +80,13 @@ def _swap_seals(site: Site) -> Change:
         seal_key(site.origin, first.batch): site.raw_seal(second.batch),
         seal_key(site.origin, second.batch): site.raw_seal(first.batch),
     }
-    return _change(site, objects, f"the seals of batches {first.batch} and {second.batch} changed places", [first.batch, second.batch])
+    return on_trail(site, objects, f"the seals of batches {first.batch} and {second.batch} changed places", [first.batch, second.batch])
 
 
 def _replay(site: Site) -> Change:
     note, number = site.middle(), site.last.batch + 1
     done = f"the seal of batch {note.batch} was put under the next number, {number}"
-    return _change(site, {seal_key(site.origin, number): site.raw_seal(note.batch)}, done, [number])
+    return on_trail(site, {seal_key(site.origin, number): site.raw_seal(note.batch)}, done, [number])
 
 
 def _splice(site: Site) -> Change:
@@ -105,7 +101,7 @@ def _splice(site: Site) -> Change:
         key = site.key("donor")
         raw = dict(reseal(site, lambda _: [key], origin=donor, until=note.batch))[seal_key(donor, note.batch)]
     done = f"in the place of batch {note.batch} there is a seal of {donor}"
-    return _change(site, {seal_key(site.origin, note.batch): raw}, done, [note.batch])
+    return on_trail(site, {seal_key(site.origin, note.batch): raw}, done, [note.batch])
 
 
 def _other_instance(site: Site) -> str:
@@ -133,7 +129,7 @@ def _cut_seals(site: Site) -> Change:
     if not found:
         raise UntriedError("the trail has no batch with records")
     tail = _tail_from(site, found[-1])
-    change = _change(site, _without(site, tail, data=False), f"the newest {len(tail)} seals were removed; their data stayed")
+    change = on_trail(site, _without(site, tail, data=False), f"the newest {len(tail)} seals were removed; their data stayed")
     keys = tuple(note.data_key for note in tail if note.data_key is not None)
     # In flight is what is younger than ten minutes, so it is judged later.
     return Change(objects=change.objects, done=change.done, names=(*change.names, *keys), later_seconds=HOUR_SECONDS)
@@ -147,7 +143,7 @@ def _cut_tail(site: Site) -> Change:
     left = after[-1]
     tail = _tail_from(site, left.batch + 1)
     heartbeat = manifest_of(site, left).agent.heartbeat_seconds
-    change = _change(
+    change = on_trail(
         site, _without(site, tail), f"the newest {len(tail)} batches were removed, seals and data; batch {left.batch} is the head"
     )
     return Change(objects=change.objects, done=change.done, names=change.names, later_seconds=HEARTBEATS * heartbeat + HOUR_SECONDS)
@@ -178,13 +174,13 @@ def _roll_back(site: Site, *, fresh: bool) -> Change:
 # ---- whole trails -----------------------------------------------------------------------------------------------------------
 
 
-def _objects_of(site: Site, origins: Iterable[Origin]) -> dict[str, bytes | None]:
-    gone: dict[str, bytes | None] = {}
-    for origin in origins:
-        for batch in site.store.seals(origin):
-            gone[seal_key(origin, batch)] = None
-        gone |= dict.fromkeys((note.data_key for note in notes_of(site.store, origin) if note.data_key is not None), None)
-    return gone
+def _objects_of(site: Site, origins: Collection[Origin]) -> dict[str, bytes | None]:
+    """Return the removal of whole trails: their seals, and the data stored under their epochs, whatever the seals say of it."""
+    epochs = set(map(epoch_of, origins))
+    if any(epoch_of(other) in epochs for other in (site.origin, *site.others) if other not in origins):
+        raise UntriedError("another trail bears the same epoch, so whose data they are cannot be told")
+    gone: dict[str, bytes | None] = {seal_key(origin, batch): None for origin in origins for batch in site.store.seals(origin)}
+    return gone | dict.fromkeys((info.key for info in stored_data(site.store, epochs)), None)
 
 
 def _same_instance(site: Site) -> list[Origin]:
@@ -199,7 +195,7 @@ def _delete_instance(site: Site, *, expected: bool) -> Change:
     claims = [claim for claim in (read_claim(site.store, other) for other in site.others) if claim is not None]
     if not expected and any(claim.successor not in origins and claim.link.origin in set(map(str, origins)) for claim in claims):
         raise UntriedError("another instance continues this one")
-    entry = ExpectedTrail(site.origin.namespace, site.origin.service, site.origin.instance, since=None, max_silence=None, line=1)
+    mine = ExpectedTrail(site.origin.namespace, site.origin.service, site.origin.instance, since=None, max_silence=None, line=1)
     others = [
         ExpectedTrail(other.namespace, other.service, other.instance, since=None, max_silence=None, line=1)
         for other in site.others
@@ -207,9 +203,9 @@ def _delete_instance(site: Site, *, expected: bool) -> Change:
     ]
     return Change(
         objects=_objects_of(site, origins),
-        done=f"all {len(origins)} trails of {entry} were removed, with their data{'; --expected names them' if expected else ''}",
-        names=(str(entry), site.store.name),
-        expected=(entry, *others) if expected else None,
+        done=f"all {len(origins)} trails of {mine} were removed, with their data{'; --expected names them' if expected else ''}",
+        names=(str(mine), site.store.name),
+        expected=(mine, *others) if expected else None,
     )
 
 
@@ -265,50 +261,57 @@ def _link_folder(site: Site) -> Change:
     return Change(objects={}, linked=(folder,), done=f"{folder} was moved away, and a symbolic link put in its place", names=(folder,))
 
 
-def _entry(name: str, wants: str, act: Callable[[Site], Change], must: set[Code], may: frozenset[Code] = frozenset()) -> Tampering:
-    return Tampering(name=name, who=Who.STORE, wants=wants, must=frozenset(must), may=may - must, act=act)
-
-
 _COPIED: Final = UNREAD | {Code.GAP, Code.SILENCE, Code.AWAY, Code.CLOCK_BACKWARDS, Code.UNCLOSED, Code.HEAD_IN_FUTURE}
 """What the batches of a made-up trail may bring along from the one they were copied from."""
 _OF_A_HOLE: Final = AFTERMATH | UNREAD
 
 BATCHES: Final = (
-    _entry("seal-delete", "unseal a stretch of events, so that it proves nothing", _delete_seal, {Code.SEAL_MISSING}, _OF_A_HOLE),
-    _entry("batch-delete", "make a stretch of time empty", _delete_batch, {Code.SEAL_MISSING}, _OF_A_HOLE),
-    _entry(
+    entry(Who.STORE, "seal-delete", "unseal a stretch of events, so that it proves nothing", _delete_seal, {Code.SEAL_MISSING}, _OF_A_HOLE),
+    entry(Who.STORE, "batch-delete", "make a stretch of time empty", _delete_batch, {Code.SEAL_MISSING}, _OF_A_HOLE),
+    entry(
+        Who.STORE,
         "opening-delete",
         "take away what says whose key it is",
         _delete_first,
         {Code.SEAL_MISSING},
         _OF_A_HOLE | {Code.KEY_UNKNOWN, Code.SIGNATURE_WRONG},
     ),
-    _entry("batches-renumber", "close the hole that a removed batch leaves", _close_ranks, {Code.SEAL_MISPLACED}, _OF_A_HOLE),
-    _entry("seal-swap", "have two stretches of time change places", _swap_seals, {Code.SEAL_MISPLACED}, _OF_A_HOLE),
-    _entry("batch-replay", "let an old, quiet batch stand for what happened since", _replay, {Code.SEAL_MISPLACED}, _OF_A_HOLE),
-    _entry("batch-splice", "pass another service's batch off as this one's", _splice, {Code.SEAL_MISPLACED}, _OF_A_HOLE),
-    _entry("tail-cut-seals", "undo the newest batches, quickly", _cut_seals, {Code.DATA_UNSEALED}, _NEW_FINDINGS_OF_A_TAIL),
-    _entry("tail-cut", "undo the newest batches without a trace", _cut_tail, {Code.UNCLOSED, Code.TAIL_MISSING}, _NEW_FINDINGS_OF_A_TAIL),
-    _entry(
+    entry(Who.STORE, "batches-renumber", "close the hole that a removed batch leaves", _close_ranks, {Code.SEAL_MISPLACED}, _OF_A_HOLE),
+    entry(Who.STORE, "seal-swap", "have two stretches of time change places", _swap_seals, {Code.SEAL_MISPLACED}, _OF_A_HOLE),
+    entry(Who.STORE, "batch-replay", "let an old, quiet batch stand for what happened since", _replay, {Code.SEAL_MISPLACED}, _OF_A_HOLE),
+    entry(Who.STORE, "batch-splice", "pass another service's batch off as this one's", _splice, {Code.SEAL_MISPLACED}, _OF_A_HOLE),
+    entry(Who.STORE, "tail-cut-seals", "undo the newest batches, quickly", _cut_seals, {Code.DATA_UNSEALED}, _NEW_FINDINGS_OF_A_TAIL),
+    entry(
+        Who.STORE,
+        "tail-cut",
+        "undo the newest batches without a trace",
+        _cut_tail,
+        {Code.UNCLOSED, Code.TAIL_MISSING},
+        _NEW_FINDINGS_OF_A_TAIL,
+    ),
+    entry(
+        Who.STORE,
         "roll-back",
         "restore an older copy of the store, from before the act",
         lambda site: _roll_back(site, fresh=True),
         {Code.NOT_FRESH, Code.TAIL_MISSING},
         _NEW_FINDINGS_OF_A_TAIL,
     ),
-    _entry(
+    entry(
+        Who.STORE,
         "instance-delete",
         "make a service have no audit trail at all",
         lambda site: _delete_instance(site, expected=True),
         {Code.EXPECTED_ABSENT},
         frozenset({Code.STORE_EMPTY, Code.PREDECESSOR_ABSENT}),
     ),
-    _entry("epoch-delete", "lose the older half of a history", _delete_older_epoch, {Code.PREDECESSOR_ABSENT}, _OF_A_HOLE),
-    _entry("store-empty", "lose everything, as if it had never been there", _delete_everything, {Code.STORE_EMPTY}),
-    _entry("file-plant", "have those who read the folder see an event that was never sealed", _plant_file, {Code.FOREIGN_OBJECT}),
-    _entry("data-plant", "have those who read the data see events that were never sealed", _plant_data, {Code.DATA_UNSEALED}),
-    _entry("trail-plant", "put a made-up trail beside the genuine ones", _plant_trail, {Code.KEY_UNKNOWN}, _COPIED),
-    _entry(
+    entry(Who.STORE, "epoch-delete", "lose the older half of a history", _delete_older_epoch, {Code.PREDECESSOR_ABSENT}, _OF_A_HOLE),
+    entry(Who.STORE, "store-empty", "lose everything, as if it had never been there", _delete_everything, {Code.STORE_EMPTY}),
+    entry(Who.STORE, "file-plant", "have those who read the folder see an event that was never sealed", _plant_file, {Code.FOREIGN_OBJECT}),
+    entry(Who.STORE, "data-plant", "have those who read the data see events that were never sealed", _plant_data, {Code.DATA_UNSEALED}),
+    entry(Who.STORE, "trail-plant", "put a made-up trail beside the genuine ones", _plant_trail, {Code.KEY_UNKNOWN}, _COPIED),
+    entry(
+        Who.STORE,
         "folder-link",
         "hide trails behind a link, so that a listing shows none",
         _link_folder,

@@ -1,7 +1,7 @@
 """The command `drill`.
 
 Invariants: the exit code is the report's, and the last line printed says the same; nothing is written but what --keep and --output name,
-and a temporary folder that is removed. The command is thin: everything is decided elsewhere.
+and a temporary folder that is removed, also when SIGTERM or SIGHUP end the drill. The command is thin: everything is decided elsewhere.
 """
 
 from __future__ import annotations
@@ -9,8 +9,10 @@ from __future__ import annotations
 import io
 import re
 import secrets
+import signal
 import sys
 import tempfile
+import threading
 import time
 from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
@@ -24,6 +26,7 @@ from ..cli import failing_clearly, reach_options
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from types import FrameType
 
     from rich.progress import Progress
 
@@ -115,6 +118,7 @@ def _output(_: click.Context, __: click.Parameter, value: Path | None) -> Path |
     metavar="FILE",
     help="Write the report to file it: .html or .md.",
 )
+@click.option("--force", is_flag=True, help="Replace the report if it is there already.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document (docs/drill.md describes it).")
 @click.option("--quiet", is_flag=True, help="Print the closing line only, and no progress bar.")
 @reach_options
@@ -128,14 +132,16 @@ def drill_command(  # noqa: D103, PLR0913 -- click shows the help text; one argu
     seed: int | None,
     keep: Path | None,
     output: Path | None,
+    force: bool,
     as_json: bool,
     quiet: bool,
     reach: Reach,
 ) -> None:
     from ..trustfile import TrustFile
+    from ..writing import refuse_existing
     from .perform import Order, perform, refuse_inside, sha256_of
 
-    with failing_clearly(), ExitStack() as stack:
+    with failing_clearly(), ended_by_signals(), ExitStack() as stack:
         trusted = TrustFile.load(trust)
         order = Order(
             trust=trusted,
@@ -152,11 +158,12 @@ def drill_command(  # noqa: D103, PLR0913 -- click shows the help text; one argu
             refuse_inside(reader, output, "the report")
             if not output.absolute().parent.is_dir():
                 raise ConfigError(f"there is no folder for the report {output}", hint="Make it first; a drill takes a while.")
+            refuse_existing(output, force=force)
         workspace = _workspace(reader, keep, stack)
         bar = stack.enter_context(_bar(wanted=not quiet))
         report = perform(reader, order, workspace, clock=lambda: datetime.now(UTC), clock_seconds=time.monotonic, bar=bar)
         if output is not None:
-            _write(report, output)
+            _write(report, output, force=force)
     _show(report, as_json=as_json, quiet=quiet)
     sys.exit(report.exit_code)
 
@@ -185,19 +192,46 @@ def _workspace(store: StoreReader, keep: Path | None, stack: ExitStack) -> Path:
         keep.mkdir(mode=0o700, exist_ok=True)
         if any(keep.iterdir()):
             raise ConfigError(f"{keep} is not empty", hint="--keep needs a folder of its own: name one that does not exist.")
+        # What is kept holds personal data, whoever made the folder.
+        keep.chmod(0o700)
     except OSError as error:
         raise ConfigError(f"cannot make {keep}: {error.strerror}", hint="Name another folder with --keep.") from error
     return keep
 
 
-def _write(report: DrillReport, output: Path) -> None:
+@contextmanager
+def ended_by_signals() -> Iterator[None]:
+    """Let SIGTERM and SIGHUP end the program by SystemExit (128 and their number), so that what is temporary is removed on the way.
+
+    Only the main thread may say so; in another one nothing is changed. A signal that is ignored (by `nohup`) stays ignored, and a second
+    one does not disturb the removal.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)}
+    taken = [number for number, handler in before.items() if handler is not signal.SIG_IGN]
+
+    def end(number: int, _frame: FrameType | None) -> None:
+        for one in taken:
+            signal.signal(one, signal.SIG_IGN)
+        sys.exit(128 + number)
+
+    for number in taken:
+        signal.signal(number, end)
+    try:
+        yield
+    finally:
+        for number in taken:
+            signal.signal(number, before[number])
+
+
+def _write(report: DrillReport, output: Path, *, force: bool) -> None:
+    from ..writing import write_file
     from .paper import as_html, as_markdown
 
     text = as_html(report) if output.suffix == ".html" else as_markdown(report)
-    try:
-        output.write_text(text, "utf-8", errors="backslashreplace")
-    except OSError as error:
-        raise ConfigError(f"cannot write {output}: {error.strerror}", hint="Name another file with --output.") from error
+    write_file(output, text.encode("utf-8", "backslashreplace"), force=force)
 
 
 def _show(report: DrillReport, *, as_json: bool, quiet: bool) -> None:

@@ -24,7 +24,7 @@ from ..findings import Code
 from ..trustfile import MAX_SEAL_BYTES
 from .forge import frame, frontier_before_manifest, with_data, with_manifest
 from .site import Note, Site, manifest_of, other_outcome
-from .values import Change, Tampering, UntriedError, Who
+from .values import Change, UntriedError, Who, entry
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -317,12 +317,6 @@ def _another_proof(site: Site) -> Change:
     )
 
 
-def _entry(
-    name: str, wants: str, act: Callable[[Site], Change], must: set[Code], may: frozenset[Code] = UNREAD, who: Who = Who.STORE
-) -> Tampering:
-    return Tampering(name=name, who=who, wants=wants, must=frozenset(must), may=may - must, act=act)
-
-
 _OF_A_PROOF: Final = AFTERMATH | {Code.PREVIOUS_WRONG}
 """Where the tree comes out right all the same, the next batch tells that this seal has other bytes."""
 _ALTERED: Final = {Code.DATA_ALTERED}
@@ -331,47 +325,68 @@ _PROOF: Final = {Code.PROOF_WRONG}
 _SIGNED: Final = {Code.SIGNATURE_WRONG}
 
 CONTENTS: Final = (
-    _entry("data-bit", "make an event unreadable and call it bad luck", _flip_byte, _ALTERED),
-    _entry("event-edit", "turn a refusal into a permission, or hide that it was one", _edit_event, _ALTERED),
-    _entry("event-delete", "make one act undone", _delete_event, _ALTERED),
-    _entry("event-insert", "put an act on somebody else's account", _insert_event, _ALTERED),
-    _entry("event-reorder", "make a permission come before the act that it was for", _reorder_events, _ALTERED),
-    _entry("event-edit-rehash", "edit an event so that its object's hash fits again", _rehash, _PROOF, AFTERMATH | UNREAD),
-    _entry("event-edit-rebuild", "edit an event so that hash and tree fit again", _rebuild, _SIGNED, AFTERMATH | UNREAD),
-    _entry("gap-edit", "make a stated loss look smaller", _hide_gap, _ALTERED),
-    _entry("data-swap", "move what happened to another time", _swap_data, _ALTERED),
-    _entry("data-delete", "remove a stretch of events, and keep its seal", _delete_data, {Code.DATA_MISSING}),
-    _entry("data-half", "lose the end of a batch, as if a disk had been full", _halve_data, _ALTERED),
-    _entry("data-empty", "lose a batch, as if a write had failed", _empty_data, _ALTERED),
-    _entry("data-uncompressed", "have readers see another object than the verifier", _uncompress_data, _ALTERED),
-    _entry("data-recompressed", "exchange an object for one that 'says the same'", _recompress_data, _ALTERED),
-    _entry("data-trailing", "add lines that some readers see and others do not", _extend_data, _ALTERED),
-    _entry("seal-trailing", "have a seal in two spellings", _extend_seal, _BROKEN, AFTERMATH),
-    _entry("seal-half", "damage a seal, as if a disk had been full", _halve_seal, _BROKEN, AFTERMATH),
-    _entry("seal-empty", "damage a seal, as if a write had failed", _empty_seal, _BROKEN, AFTERMATH),
-    _entry("seal-respelled", "have two texts for one statement", _respell_seal, _BROKEN, AFTERMATH),
-    _entry("seal-huge", "exhaust whoever verifies", _blow_up_seal, {Code.OBJECT_UNREADABLE}, AFTERMATH),
-    _entry(
+    entry(Who.STORE, "data-bit", "make an event unreadable and call it bad luck", _flip_byte, _ALTERED, UNREAD),
+    entry(Who.STORE, "event-edit", "turn a refusal into a permission, or hide that it was one", _edit_event, _ALTERED, UNREAD),
+    entry(Who.STORE, "event-delete", "make one act undone", _delete_event, _ALTERED, UNREAD),
+    entry(Who.STORE, "event-insert", "put an act on somebody else's account", _insert_event, _ALTERED, UNREAD),
+    entry(Who.STORE, "event-reorder", "make a permission come before the act that it was for", _reorder_events, _ALTERED, UNREAD),
+    entry(Who.STORE, "event-edit-rehash", "edit an event so that its object's hash fits again", _rehash, _PROOF, AFTERMATH | UNREAD),
+    entry(Who.STORE, "event-edit-rebuild", "edit an event so that hash and tree fit again", _rebuild, _SIGNED, AFTERMATH | UNREAD),
+    entry(Who.STORE, "gap-edit", "make a stated loss look smaller", _hide_gap, _ALTERED, UNREAD),
+    entry(Who.STORE, "data-swap", "move what happened to another time", _swap_data, _ALTERED, UNREAD),
+    entry(Who.STORE, "data-delete", "remove a stretch of events, and keep its seal", _delete_data, {Code.DATA_MISSING}, UNREAD),
+    entry(Who.STORE, "data-half", "lose the end of a batch, as if a disk had been full", _halve_data, _ALTERED, UNREAD),
+    entry(Who.STORE, "data-empty", "lose a batch, as if a write had failed", _empty_data, _ALTERED, UNREAD),
+    entry(Who.STORE, "data-uncompressed", "have readers see another object than the verifier", _uncompress_data, _ALTERED, UNREAD),
+    entry(Who.STORE, "data-recompressed", "exchange an object for one that 'says the same'", _recompress_data, _ALTERED, UNREAD),
+    entry(Who.STORE, "data-trailing", "add lines that some readers see and others do not", _extend_data, _ALTERED, UNREAD),
+    entry(Who.STORE, "seal-trailing", "have a seal in two spellings", _extend_seal, _BROKEN, AFTERMATH),
+    entry(Who.STORE, "seal-half", "damage a seal, as if a disk had been full", _halve_seal, _BROKEN, AFTERMATH),
+    entry(Who.STORE, "seal-empty", "damage a seal, as if a write had failed", _empty_seal, _BROKEN, AFTERMATH),
+    entry(Who.STORE, "seal-respelled", "have two texts for one statement", _respell_seal, _BROKEN, AFTERMATH),
+    entry(Who.STORE, "seal-huge", "exhaust whoever verifies", _blow_up_seal, {Code.OBJECT_UNREADABLE}, AFTERMATH),
+    entry(
+        Who.STORE,
         "count-edit",
         "have the books agree with a missing event",
         _edit_manifest("one event less is counted", _one_event_less),
         _PROOF,
         AFTERMATH,
     ),
-    _entry(
-        "clock-edit", "move a batch out of the audited period", _edit_manifest("sealed a day later now", _a_day_later), _PROOF, AFTERMATH
+    entry(
+        Who.STORE,
+        "clock-edit",
+        "move a batch out of the audited period",
+        _edit_manifest("sealed a day later now", _a_day_later),
+        _PROOF,
+        AFTERMATH,
     ),
-    _entry("previous-edit", "cut the hash chain", _edit_manifest("`previous` names no seal now", _another_previous), _PROOF, _OF_A_PROOF),
-    _entry(
+    entry(
+        Who.STORE,
+        "previous-edit",
+        "cut the hash chain",
+        _edit_manifest("`previous` names no seal now", _another_previous),
+        _PROOF,
+        _OF_A_PROOF,
+    ),
+    entry(
+        Who.STORE,
         "source-edit",
         "pass an audit line off as an ordinary one",
         _edit_manifest("one line more was ordinary", _other_bytes_read),
         _PROOF,
         AFTERMATH,
     ),
-    _entry("root-edit", "have another tree signed", _another_root, _SIGNED, AFTERMATH | {Code.PROOF_WRONG, Code.ROOT_WRONG}),
-    _entry("size-edit", "have a longer or shorter tree signed", _another_size, _SIGNED, AFTERMATH | {Code.PROOF_WRONG, Code.ROOT_WRONG}),
-    _entry("proof-edit", "break the way from an event to the signature", _another_proof, _PROOF, _OF_A_PROOF),
-    _entry("signature-bit", "make a batch disputable", _flip_signature, _SIGNED, AFTERMATH),
-    _entry("signature-replay", "use a genuine signature for another batch", _another_signature, _SIGNED, AFTERMATH),
+    entry(Who.STORE, "root-edit", "have another tree signed", _another_root, _SIGNED, AFTERMATH | {Code.PROOF_WRONG, Code.ROOT_WRONG}),
+    entry(
+        Who.STORE,
+        "size-edit",
+        "have a longer or shorter tree signed",
+        _another_size,
+        _SIGNED,
+        AFTERMATH | {Code.PROOF_WRONG, Code.ROOT_WRONG},
+    ),
+    entry(Who.STORE, "proof-edit", "break the way from an event to the signature", _another_proof, _PROOF, _OF_A_PROOF),
+    entry(Who.STORE, "signature-bit", "make a batch disputable", _flip_signature, _SIGNED, AFTERMATH),
+    entry(Who.STORE, "signature-replay", "use a genuine signature for another batch", _another_signature, _SIGNED, AFTERMATH),
 )

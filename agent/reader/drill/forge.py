@@ -19,6 +19,7 @@ from ...trail.manifest import DataObject, RecordCounts
 from ...trail.merkle import HASH_BYTES, Frontier, leaf_hashes
 from ...trail.records import number_lines, strip_seq
 from ...trail.seal import Seal, build_seal
+from .site import other_outcome
 from .values import UntriedError
 
 if TYPE_CHECKING:
@@ -62,11 +63,24 @@ def with_manifest(raw: bytes, line: bytes) -> bytes:
 
 
 def frontier_before_manifest(seal: Seal) -> Frontier:
-    """Return the tree before a seal's manifest, which its proof is."""
+    """Return the tree before a seal's manifest, which its proof is.
+
+    Raises:
+        UntriedError: The proof does not fit the manifest's place.
+    """
     try:
         return Frontier(seal.manifest.seq, tuple(reversed(seal.proof.hashes)))
     except (FormatError, ProofError) as error:
         raise UntriedError(f"the proof of batch {seal.manifest.batch} does not fit its place") from error
+
+
+def with_other_outcome(batch: int, at: int) -> Callable[[Note, list[bytes]], list[bytes]]:
+    """Return what gives one event another outcome while its trail is sealed anew: the line with this index in this batch."""
+
+    def edited(note: Note, lines: list[bytes]) -> list[bytes]:
+        return [*lines[:at], other_outcome(lines[at]), *lines[at + 1 :]] if note.batch == batch else lines
+
+    return edited
 
 
 def reseal(  # noqa: PLR0913 -- one argument for each of a forger's choices

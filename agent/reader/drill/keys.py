@@ -13,21 +13,24 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 from msgspec import UNSET
 
-from ...trail.layout import Origin, seal_key
+from ...trail.layout import Origin, parse_data_key, seal_key
 from ...trail.manifest import Continues, ContinuesWhy, ManifestReason, encode_manifest
 from ...trail.note import parse_note, sign_note
 from ...trail.ulid import new_ulid
 from ..findings import Code
+from ..leftovers import IN_FLIGHT_SECONDS
 from .contents import AFTERMATH, UNREAD
-from .forge import append, opening, reseal, signatures_of, with_manifest, with_signatures
-from .site import Note, Site, other_outcome
-from .values import Change, Tampering, UntriedError, Who
+from .forge import append, opening, reseal, signatures_of, with_manifest, with_other_outcome, with_signatures
+from .site import epoch_of, stored_data
+from .values import Change, UntriedError, Who, entry, on_trail
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from ...trail.manifest import Manifest
     from ...trail.note import SigningKey
+    from ..fetch import ObjectInfo
+    from .site import Note, Site
 
 _OF_A_LINK: Final = frozenset(
     {
@@ -58,22 +61,16 @@ def _sign_one(site: Site) -> Change:
     raw = site.raw_seal(note.batch)
     signed = sign_note(parse_note(site.seal(note.batch).proof.note).text, [key])
     forged = with_signatures(raw, signatures_of(signed))
-    return _on(site, {seal_key(site.origin, note.batch): forged}, f"the seal of batch {note.batch} was signed by a forger", [note.batch])
-
-
-def _on(site: Site, objects: dict[str, bytes | None], done: str, batches: list[int] | range) -> Change:
-    return Change(objects=objects, done=done, names=(str(site.origin),), batches=frozenset(batches))
+    return on_trail(
+        site, {seal_key(site.origin, note.batch): forged}, f"the seal of batch {note.batch} was signed by a forger", [note.batch]
+    )
 
 
 def _edit_in(site: Site) -> tuple[Note, Callable[[Note, list[bytes]], list[bytes]], int]:
     """Choose an event, and return what changes it while its trail is sealed anew."""
     note = site.with_events()
     at = site.an_event(site.lines(note))
-
-    def edited(other: Note, lines: list[bytes]) -> list[bytes]:
-        return [*lines[:at], other_outcome(lines[at]), *lines[at + 1 :]] if other.batch == note.batch else lines
-
-    return note, edited, note.first_seq + at
+    return note, with_other_outcome(note.batch, at), note.first_seq + at
 
 
 def _rewrite_from(site: Site) -> Change:
@@ -82,7 +79,7 @@ def _rewrite_from(site: Site) -> Change:
     objects: dict[str, bytes | None] = {str(note.data_key): None}
     objects |= reseal(site, lambda _: [key], lines_of=edited, keep=note.batch)
     done = f"the outcome of the event with seq {seq} was changed, and every batch from {note.batch} on sealed anew by a forger"
-    return _on(site, objects, done, range(note.batch, site.last.batch + 1))
+    return on_trail(site, objects, done, range(note.batch, site.last.batch + 1))
 
 
 def _sign_all_but_first(site: Site) -> Change:
@@ -90,7 +87,7 @@ def _sign_all_but_first(site: Site) -> Change:
         raise UntriedError("the trail has only one batch")
     key = site.key()
     objects: dict[str, bytes | None] = dict(reseal(site, lambda _: [key], keep=1))
-    return _on(site, objects, "every batch but the first was sealed anew by a forger", range(1, site.last.batch + 1))
+    return on_trail(site, objects, "every batch but the first was sealed anew by a forger", range(1, site.last.batch + 1))
 
 
 def with_key(signer: SigningKey) -> Callable[[Manifest], Manifest]:
@@ -115,7 +112,7 @@ def _take_over(site: Site, *, keep_signature: bool) -> Change:
         objects[first] = with_signatures(forged, signatures_of(forged) + signatures_of(site.raw_seal(0)))
         how = "; the first seal bears the genuine signatures, too"
     done = f"the outcome of the event with seq {seq} was changed, and the whole trail sealed anew under a forger's key{how}"
-    return _on(site, objects, done, range(site.last.batch + 1))
+    return on_trail(site, objects, done, range(site.last.batch + 1))
 
 
 def _forge_heartbeat(site: Site) -> Change:
@@ -123,7 +120,7 @@ def _forge_heartbeat(site: Site) -> Change:
     manifest = msgspec.structs.replace(head.manifest, reason=ManifestReason.HEARTBEAT, sealed_at=stamp(site), unclean=UNSET)
     key, seal = append(head, manifest, site.origin, [site.key()])
     done = f"a heartbeat of this moment, signed by a forger, was put behind the head as batch {seal.manifest.batch}"
-    return _on(site, {key: seal.raw}, done, [seal.manifest.batch])
+    return on_trail(site, {key: seal.raw}, done, [seal.manifest.batch])
 
 
 def _forge_stop(site: Site) -> Change:
@@ -137,11 +134,15 @@ def _forge_stop(site: Site) -> Change:
     objects |= {other.data_key: None for other in tail if other.data_key is not None}
     objects[key] = seal.raw
     done = f"the {len(tail)} batches after {note.batch} were removed, and a forger's `stop` put there"
-    return _on(site, objects, done, [seal.manifest.batch])
+    return on_trail(site, objects, done, [seal.manifest.batch])
 
 
 def _forge_fork(site: Site) -> Change:
-    """Open another history from the middle of this one."""
+    """Open another history from the middle of this one; not where it would explain data that no seal names."""
+    named = {note.data_key for note in site.notes}
+    stored = stored_data(site.store, {epoch_of(site.origin)})
+    if any(info.key not in named and not _in_flight(site, info) for info in stored):
+        raise UntriedError("the trail has data without a seal, which would be taken for the remains of the fork")
     note = site.middle()
     checkpoint = site.seal(note.batch).checkpoint()
     link = Continues(str(site.origin), checkpoint.size, checkpoint.root.hex(), ContinuesWhy.FORK)
@@ -151,6 +152,12 @@ def _forge_fork(site: Site) -> Change:
     return Change(objects={key: raw}, done=done, names=(str(name), str(site.origin)))
 
 
+def _in_flight(site: Site, info: ObjectInfo) -> bool:
+    """Tell whether a data object waits for its seal, as a verifier sees it: young, and behind the head."""
+    behind = parse_data_key(info.key).first_seq >= site.last.first_seq + site.last.records
+    return behind and abs(site.now.timestamp() - info.modified) < IN_FLIGHT_SECONDS
+
+
 def _edit_link(site: Site) -> Change:
     seal = site.seal(0)
     link = Continues(f"{site.origin.namespace}/{site.origin.service}/{'0' * 26}/{site.origin.instance}", 1, "0" * 64, ContinuesWhy.REOPENED)
@@ -158,7 +165,7 @@ def _edit_link(site: Site) -> Change:
     link = msgspec.structs.replace(said, size=said.size + 1) if isinstance(said, Continues) else link
     line = encode_manifest(msgspec.structs.replace(seal.manifest, continues=link))
     done = f"batch 0 says now that it continues {link.origin} at size {link.size}"
-    return _on(site, {seal_key(site.origin, 0): with_manifest(seal.raw, line)}, done, [0])
+    return on_trail(site, {seal_key(site.origin, 0): with_manifest(seal.raw, line)}, done, [0])
 
 
 def _edit_key(site: Site) -> Change:
@@ -168,7 +175,7 @@ def _edit_key(site: Site) -> Change:
     note = sign_note(parse_note(seal.proof.note).text, [key])
     raw = line + b"\n\n" + replace(seal.proof, note=note).encode()
     done = "batch 0 names a forger's key now, which signed its old checkpoint"
-    return _on(site, {seal_key(site.origin, 0): raw}, done, range(site.last.batch + 1))
+    return on_trail(site, {seal_key(site.origin, 0): raw}, done, range(site.last.batch + 1))
 
 
 def _slip_in_key(site: Site) -> Change:
@@ -180,52 +187,66 @@ def _slip_in_key(site: Site) -> Change:
     line = encode_manifest(msgspec.structs.replace(seal.manifest, key=str(key.verifier)))
     objects[seal_key(site.origin, 0)] = with_manifest(seal.raw, line)
     done = f"batch 0 names a forger's key under its genuine signature; the outcome of seq {seq} was changed, and all the rest sealed anew"
-    return _on(site, objects, done, range(site.last.batch + 1))
-
-
-def _entry(name: str, wants: str, act: Callable[[Site], Change], must: set[Code], may: frozenset[Code], who: Who = Who.FORGER) -> Tampering:
-    return Tampering(name=name, who=who, wants=wants, must=frozenset(must), may=may - must, act=act)
+    return on_trail(site, objects, done, range(site.last.batch + 1))
 
 
 _OF_A_SIGNATURE: Final = AFTERMATH | UNREAD
 _OF_A_KEY: Final = AFTERMATH | UNREAD | _OF_A_LINK | {Code.KEY_UNKNOWN, Code.SIGNATURE_WRONG, Code.PREVIOUS_WRONG}
 
 KEYS: Final = (
-    _entry("sign-one", "seal one batch anew, and hope that nobody looks at the key", _sign_one, {Code.SIGNATURE_WRONG}, _OF_A_SIGNATURE),
-    _entry("rewrite", "edit an event, and seal everything after it anew", _rewrite_from, {Code.SIGNATURE_WRONG}, _OF_A_SIGNATURE),
-    _entry(
+    entry(
+        Who.FORGER,
+        "sign-one",
+        "seal one batch anew, and hope that nobody looks at the key",
+        _sign_one,
+        {Code.SIGNATURE_WRONG},
+        _OF_A_SIGNATURE,
+    ),
+    entry(
+        Who.FORGER, "rewrite", "edit an event, and seal everything after it anew", _rewrite_from, {Code.SIGNATURE_WRONG}, _OF_A_SIGNATURE
+    ),
+    entry(
+        Who.FORGER,
         "sign-all",
         "sign everything anew, and keep the first batch that names the key",
         _sign_all_but_first,
         {Code.SIGNATURE_WRONG},
         _OF_A_SIGNATURE,
     ),
-    _entry(
+    entry(
+        Who.FORGER,
         "take-over",
         "have a trail of one's own in the place of the genuine one",
         lambda site: _take_over(site, keep_signature=False),
         {Code.KEY_UNKNOWN},
         frozenset({Code.LINK_WRONG}),
     ),
-    _entry(
+    entry(
+        Who.FORGER,
         "take-over-signed",
         "the same, with the genuine signature beside the forged one",
         lambda site: _take_over(site, keep_signature=True),
         {Code.SIGNATURE_WRONG},
         _OF_A_KEY,
     ),
-    _entry("heartbeat-forge", "make a stopped agent look alive", _forge_heartbeat, {Code.SIGNATURE_WRONG}, _OF_A_SIGNATURE),
-    _entry(
-        "stop-forge", "make a trail that was cut off look ended", _forge_stop, {Code.SIGNATURE_WRONG}, _OF_A_SIGNATURE | {Code.TAIL_MISSING}
+    entry(Who.FORGER, "heartbeat-forge", "make a stopped agent look alive", _forge_heartbeat, {Code.SIGNATURE_WRONG}, _OF_A_SIGNATURE),
+    entry(
+        Who.FORGER,
+        "stop-forge",
+        "make a trail that was cut off look ended",
+        _forge_stop,
+        {Code.SIGNATURE_WRONG},
+        _OF_A_SIGNATURE | {Code.TAIL_MISSING},
     ),
-    _entry("fork-forge", "have two histories to choose from", _forge_fork, {Code.KEY_UNKNOWN}, _OF_A_LINK | {Code.UNCLOSED}),
-    _entry("link-edit", "tie a trail to another past", _edit_link, {Code.PROOF_WRONG}, _OF_A_LINK | AFTERMATH | UNREAD, Who.STORE),
-    _entry(
+    entry(Who.FORGER, "fork-forge", "have two histories to choose from", _forge_fork, {Code.KEY_UNKNOWN}, _OF_A_LINK | {Code.UNCLOSED}),
+    entry(Who.STORE, "link-edit", "tie a trail to another past", _edit_link, {Code.PROOF_WRONG}, _OF_A_LINK | AFTERMATH | UNREAD),
+    entry(
+        Who.FORGER,
         "key-slip",
         "have a genuine signature vouch for a forger's key",
         _slip_in_key,
         {Code.SIGNATURE_WRONG},
         _OF_A_KEY | {Code.PROOF_WRONG},
     ),
-    _entry("key-edit", "have another key vouch for everything that follows", _edit_key, {Code.PROOF_WRONG}, _OF_A_KEY),
+    entry(Who.FORGER, "key-edit", "have another key vouch for everything that follows", _edit_key, {Code.PROOF_WRONG}, _OF_A_KEY),
 )

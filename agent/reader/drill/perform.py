@@ -193,5 +193,9 @@ class _Keeper:
 
 
 def sha256_of(path: Path) -> str:
-    """Return the SHA-256 of a file in hex."""
+    """Return the SHA-256 of a file in hex.
+
+    Raises:
+        OSError: It cannot be read.
+    """
     return sha256(path.read_bytes()).hexdigest()

@@ -23,7 +23,7 @@ from ..trustfile import Binding, TrustFile, matches_origin
 from ..verify import Options, verify_store
 from .catalogue import CATALOGUE
 from .site import Site, notes_of
-from .store_copy import changed, digest, put
+from .store_copy import changed, digest, put, refuse_outside
 from .thief import stand_in
 from .values import Change, Expectation, Outcome, Result, Tampering, UntriedError, Verdict, Who
 
@@ -193,6 +193,7 @@ class Drill:
             signer = SigningKey.from_seed(str(site.origin), sha256(f"drill/{self._seed}/stand-in/{number}".encode()).digest())
             try:
                 objects = stand_in(replace(site, name="stand-in"), signer)
+                refuse_outside(folder, objects)
             except (UntriedError, TrailsealError):
                 continue
             for key, raw in objects.items():
@@ -210,6 +211,7 @@ class Drill:
             named = replace(site, name=tampering.name)
             try:
                 change = tampering.act(named)
+                refuse_outside(self._folder_of(named), change.objects)
             except UntriedError as error:
                 reasons.append(str(error))
                 continue
@@ -223,10 +225,13 @@ class Drill:
         why = reasons[0] if reasons else "no trail could be sealed anew with a key that stands in for its own"
         return Result(tampering=tampering, outcome=Outcome.NOT_TRIED, done=why, seconds=self._clock() - began)
 
+    def _folder_of(self, site: Site) -> Path:
+        """Return where a site's objects are: the copy, or the stand-in's folder beside it."""
+        return self._folder if site.stand_in is None else Path(site.store.name)
+
     def _do(self, tampering: Tampering, change: Change, site: Site, began: float) -> Result:
-        folder = self._folder
+        folder = self._folder_of(site)
         if site.stand_in is not None:
-            folder = Path(site.store.name)
             pattern = f"{site.origin.namespace}/{site.origin.service}/*/{site.origin.instance}"
             change = replace(change, trusted=(*change.trusted, Binding(pattern, site.stand_in.verifier)))
         untouched = self._before(folder, change)

@@ -1,7 +1,9 @@
 """Copy a store, or whole trails of it, into a folder of our own; change the copy, and put it back.
 
 Invariants: the original is asked through a `StoreReader`, which cannot write, and every object is written anew: no hard link and no
-reflink, so that no change of the copy can reach the original. Trails are copied whole, with those they continue, or not at all.
+reflink, so that no change of the copy can reach the original. Keys come from the store, or from what somebody
+wrote into it: nothing is written, removed or linked at one that names no place inside the copy. Trails are copied whole, with those they
+continue, or not at all.
 What was changed is put back byte for byte, with its time. This module must not verify anything.
 """
 
@@ -15,6 +17,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from hashlib import sha256
+from itertools import islice, pairwise
 from typing import TYPE_CHECKING, Final
 
 from ...errors import ConfigError, FormatError, NotVerifiedError
@@ -23,6 +26,7 @@ from ..fetch import RECORDS, TRAILS, DirectoryReader, ObjectInfo
 from ..leftovers import COSIGNATURE
 from ..links import families, read_claims
 from ..trustfile import matches_origin
+from .values import UntriedError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -33,6 +37,8 @@ if TYPE_CHECKING:
 
 OBJECT_LIMIT_BYTES: Final = 64 << 20
 """As much as a verifier reads of one object; a larger one is unreadable in the copy as in the original."""
+MOST_HOLES: Final = 1_000
+"""How many seals that a listing does not show are asked for in one trail."""
 _AT_ONCE: Final = 16
 _NO_SUCH_PLACE: Final = frozenset({errno.ENAMETOOLONG, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.EILSEQ, errno.EINVAL})
 _Epoch = tuple[str, str, str]
@@ -205,9 +211,18 @@ class _Copying:
         """Copy seals that a listing did not show, because an agent wrote meanwhile."""
         copy = DirectoryReader(self._folder)
         for origin in origins:
-            there = set(copy.seals(origin))
-            holes = (seal_key(origin, batch) for batch in range(max(there, default=0)) if batch not in there)
+            there = list(copy.seals(origin))
+            holes = (seal_key(origin, batch) for batch in _holes(there))
             self.copy(ObjectInfo(key, 0, moment.timestamp()) for key in holes if self._store.read(key, OBJECT_LIMIT_BYTES) is not None)
+
+
+def _holes(there: Iterable[int]) -> Iterator[int]:
+    """Yield the numbers that are missing among these (ascending), at most `MOST_HOLES`, those of the shortest gaps first.
+
+    What a listing missed is few in a row; a seal with a huge number, which anybody may have planted, makes a long gap.
+    """
+    gaps = sorted((range(before + 1, after) for before, after in pairwise((-1, *there))), key=len)
+    return islice((batch for gap in gaps for batch in gap), MOST_HOLES)
 
 
 def copy_store(
@@ -253,7 +268,20 @@ def is_inside(key: str) -> bool:
 
 
 def put(folder: Path, key: str, raw: bytes, modified: float) -> None:
-    """Write an object as a new file, with its time."""
+    """Write an object as a new file, with its time.
+
+    Args:
+        folder: The copy.
+        key: The object's key.
+        raw: Its bytes.
+        modified: When it was written, in seconds since 1970.
+
+    Raises:
+        UntriedError: The key names no place inside the folder.
+        OSError: It cannot be written.
+    """
+    if not is_inside(key):
+        raise _no_place(key)
     path = folder / key
     path.parent.mkdir(parents=True, exist_ok=True)
     path.unlink(missing_ok=True)
@@ -261,8 +289,33 @@ def put(folder: Path, key: str, raw: bytes, modified: float) -> None:
     os.utime(path, (modified, modified))
 
 
+def refuse_outside(folder: Path, keys: Iterable[str]) -> None:
+    """Refuse to change anything where one of these keys is no place for an object of the copy.
+
+    Raises:
+        UntriedError: A key leads out of the folder, or names a folder in it.
+    """
+    for key in keys:
+        if not is_inside(key) or (folder / key).is_dir():
+            raise _no_place(key)
+
+
+def _refuse_links_outside(names: Iterable[str]) -> None:
+    for name in names:
+        if not is_inside(name):
+            raise _no_place(name)
+
+
+def _no_place(key: str) -> UntriedError:
+    return UntriedError(f"{key!r} is no place for an object of the copy")
+
+
 def digest(folder: Path) -> str:
-    """Return one SHA-256 over every object of a folder: its key, its time and its bytes."""
+    """Return one SHA-256 over every object of a folder: its key, its time and its bytes.
+
+    Raises:
+        NotVerifiedError: Something of it cannot be read.
+    """
     summed = sha256()
     reader = DirectoryReader(folder)
     for info in sorted(reader.objects(""), key=lambda info: info.key):
@@ -280,17 +333,22 @@ def changed(folder: Path, objects: Mapping[str, bytes | None], *, linked: Iterab
         objects: The bytes to put under keys; None removes the object.
         linked: Folders of the copy to move away, and to put a symbolic link in the place of.
         modified: The time that what is put gets, in seconds since 1970.
+
+    Raises:
+        UntriedError: A key or a folder leads out of the copy, or a key names a folder in it; nothing was touched.
+        OSError: Something cannot be changed, or put back.
     """
+    refuse_outside(folder, objects)
+    linked = tuple(linked)
+    _refuse_links_outside(linked)
     before = {key: _kept(folder / key) for key in objects}
     moved = [(folder / name, folder.parent / f"{folder.name}-moved-{number}") for number, name in enumerate(linked)]
     made: list[Path] = []
     try:
         for key, raw in objects.items():
-            if raw is None:
-                (folder / key).unlink(missing_ok=True)
-            else:
+            if raw is not None:
                 made += [parent for parent in (folder / key).parents if not parent.exists()]
-                put(folder, key, raw, modified)
+            _set(folder, key, raw, modified)
         for place, aside in moved:
             place.rename(aside)
             place.symlink_to(aside, target_is_directory=True)
@@ -301,14 +359,18 @@ def changed(folder: Path, objects: Mapping[str, bytes | None], *, linked: Iterab
                 place.unlink(missing_ok=True)
                 aside.rename(place)
         for key, kept in before.items():
-            if kept is None:
-                (folder / key).unlink(missing_ok=True)
-            else:
-                put(folder, key, *kept)
+            _set(folder, key, *(kept or (None, modified)))
         # Folders that only the tampering made would show in a listing of folders.
         for made_folder in sorted(set(made), key=lambda path: len(path.parts), reverse=True):
             if made_folder.is_dir() and not any(made_folder.iterdir()):
                 made_folder.rmdir()
+
+
+def _set(folder: Path, key: str, raw: bytes | None, modified: float) -> None:
+    if raw is None:
+        (folder / key).unlink(missing_ok=True)
+    else:
+        put(folder, key, raw, modified)
 
 
 def _kept(path: Path) -> tuple[bytes, float] | None:

@@ -23,10 +23,9 @@ from ...trail.records import number_lines, strip_seq
 from ..account import HEARTBEATS
 from ..findings import Code
 from .contents import AFTERMATH, UNREAD
-from .forge import append, frame, opening, reseal, with_data
+from .forge import append, frame, opening, reseal, with_data, with_other_outcome
 from .keys import later_epoch, stamp, with_key
-from .site import Note, Site, other_outcome
-from .values import Change, Expectation, Tampering, UntriedError, Who
+from .values import Change, Expectation, Tampering, UntriedError, Who, entry, on_trail
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -34,6 +33,7 @@ if TYPE_CHECKING:
     from ...trail.manifest import Manifest
     from ...trail.note import SigningKey
     from ...trail.seal import Seal
+    from .site import Note, Site
 
 MOST_BATCHES: Final = 64
 """How many batches the stand-in has at most: a lie needs no long trail."""
@@ -77,7 +77,7 @@ def _signer(site: Site) -> SigningKey:
 def _resealed(site: Site, done: str, batches: list[int] | range, edit: Callable[[Manifest], Manifest]) -> Change:
     signer = _signer(site)
     objects: dict[str, bytes | None] = dict(reseal(site, lambda _: [signer], edit=edit))
-    return Change(objects=objects, done=done, names=(str(site.origin),), batches=frozenset(batches))
+    return on_trail(site, objects, done, batches)
 
 
 def _lie_about_counts(site: Site) -> Change:
@@ -147,13 +147,9 @@ def _seal_other_leaves(site: Site) -> Change:
     note = site.with_events()
     at = site.an_event(site.lines(note))
     signer = _signer(site)
-
-    def leaves(other: Note, lines: list[bytes]) -> list[bytes]:
-        return [*lines[:at], other_outcome(lines[at]), *lines[at + 1 :]] if other.batch == note.batch else lines
-
-    objects: dict[str, bytes | None] = dict(reseal(site, lambda _: [signer], leaves_of=leaves))
+    objects: dict[str, bytes | None] = dict(reseal(site, lambda _: [signer], leaves_of=with_other_outcome(note.batch, at)))
     done = f"the tree of batch {note.batch} was signed over another event than the one that is stored (seq {note.first_seq + at})"
-    return Change(objects=objects, done=done, names=(str(site.origin),), batches=frozenset({note.batch}))
+    return on_trail(site, objects, done, [note.batch])
 
 
 def _hide_leaf(site: Site) -> Change:
@@ -162,7 +158,7 @@ def _hide_leaf(site: Site) -> Change:
     objects: dict[str, bytes | None] = {later.data_key: None for later in site.notes if later.batch >= note.batch and later.data_key}
     objects |= reseal(site, lambda _: [signer], hide_before=note.batch)
     done = f"before batch {note.batch} the signed tree has a leaf that is stored nowhere; everything after it was renumbered"
-    return Change(objects=objects, done=done, names=(str(site.origin),), batches=frozenset({note.batch}))
+    return on_trail(site, objects, done, [note.batch])
 
 
 def _misnumber(site: Site) -> Change:
@@ -179,7 +175,7 @@ def _misnumber(site: Site) -> Change:
         leaves_of=lambda other, given: lines if other.batch == note.batch else given,
     )
     done = f"the records of batch {note.batch} were numbered one too high, and sealed so"
-    return Change(objects=objects, done=done, names=(str(site.origin),), batches=frozenset({note.batch}))
+    return on_trail(site, objects, done, [note.batch])
 
 
 def _misplace(site: Site) -> Change:
@@ -198,7 +194,7 @@ def _misplace(site: Site) -> Change:
     objects: dict[str, bytes | None] = {str(note.data_key): None}
     objects |= reseal(site, lambda _: [signer], lines_of=edited)
     done = f"the record with seq {note.first_seq + at} claims a place in its source that the batch does not account for"
-    return Change(objects=objects, done=done, names=(str(site.origin),), batches=frozenset({note.batch}))
+    return on_trail(site, objects, done, [note.batch])
 
 
 def _cut_chain(site: Site) -> Change:
@@ -221,7 +217,7 @@ def _move_data(site: Site) -> Change:
     objects: dict[str, bytes | None] = {str(note.data_key): None, key: raw}
     objects |= reseal(site, lambda _: [signer], edit=_one(note, edit))
     done = f"the data of batch {note.batch} was stored and sealed under another day, 1999-12-31"
-    return Change(objects=objects, done=done, names=(str(site.origin),), batches=frozenset({note.batch}))
+    return on_trail(site, objects, done, [note.batch])
 
 
 def _running(site: Site) -> Note:
@@ -258,7 +254,7 @@ def _future_head(site: Site) -> Change:
     manifest = msgspec.structs.replace(head.manifest, reason=ManifestReason.RESUME, unclean=False, sealed_at=stamp(site, ahead))
     key, seal = append(head, manifest, site.origin, [_signer(site)])
     done = f"batch {seal.manifest.batch} was signed {ahead} ahead of time, so that the trail looks fresh until then"
-    return Change(objects={key: seal.raw}, done=done, names=(str(site.origin),), batches=frozenset({seal.manifest.batch}))
+    return on_trail(site, {key: seal.raw}, done, [seal.manifest.batch])
 
 
 def _after_close(site: Site) -> Change:
@@ -269,7 +265,7 @@ def _after_close(site: Site) -> Change:
         key, head = append(head, manifest, site.origin, [signer])
         objects[key] = head.raw
     done = f"the trail was closed, and batch {head.manifest.batch} put behind its end"
-    return Change(objects=objects, done=done, names=(str(site.origin),), batches=frozenset({head.manifest.batch}))
+    return on_trail(site, objects, done, [head.manifest.batch])
 
 
 def _link(site: Site, *, size: int = 0, root: str | None = None, why: ContinuesWhy = ContinuesWhy.REOPENED) -> Continues:
@@ -303,51 +299,54 @@ def _rewrite(site: Site) -> Change:
     note = site.with_events()
     at = site.an_event(site.lines(note))
     signer = _signer(site)
-
-    def edited(other: Note, lines: list[bytes]) -> list[bytes]:
-        return [*lines[:at], other_outcome(lines[at]), *lines[at + 1 :]] if other.batch == note.batch else lines
-
     objects: dict[str, bytes | None] = {str(note.data_key): None}
-    objects |= reseal(site, lambda _: [signer], lines_of=edited)
+    objects |= reseal(site, lambda _: [signer], lines_of=with_other_outcome(note.batch, at))
     done = f"the outcome of the event with seq {note.first_seq + at} was changed, and the whole trail sealed anew with its own key"
-    return Change(objects=objects, done=done, names=(str(site.origin),))
-
-
-def _entry(name: str, wants: str, act: Callable[[Site], Change], must: set[Code], may: frozenset[Code] = frozenset()) -> Tampering:
-    return Tampering(name=name, who=Who.THIEF, wants=wants, must=frozenset(must), may=may - must, act=act)
+    return on_trail(site, objects, done)
 
 
 THIEF: Final = (
-    _entry("lie-counts", "pass an event off as a malformed line", _lie_about_counts, {Code.COUNTS_WRONG}),
-    _entry("lie-totals", "have the sums cover a missing line", _lie_about_totals, {Code.TOTALS_WRONG}),
-    _entry("lie-times", "move events out of the audited period", _lie_about_times, {Code.WINDOW_WRONG}),
-    _entry(
+    entry(Who.THIEF, "lie-counts", "pass an event off as a malformed line", _lie_about_counts, {Code.COUNTS_WRONG}),
+    entry(Who.THIEF, "lie-totals", "have the sums cover a missing line", _lie_about_totals, {Code.TOTALS_WRONG}),
+    entry(Who.THIEF, "lie-times", "move events out of the audited period", _lie_about_times, {Code.WINDOW_WRONG}),
+    entry(
+        Who.THIEF,
         "skip-bytes",
         "leave out what the service wrote",
         lambda site: _lie_about_offsets(site, 1),
         {Code.BYTES_UNACCOUNTED},
         frozenset({Code.POSITION_WRONG}),
     ),
-    _entry("read-twice", "record the same bytes in two ways", lambda site: _lie_about_offsets(site, -1), {Code.OFFSETS_OVERLAP}),
-    _entry("other-leaves", "keep one story and prove another", _seal_other_leaves, {Code.ROOT_WRONG}),
-    _entry("hidden-leaf", "keep room in the tree for a record to be invented later", _hide_leaf, {Code.SEQ_BROKEN}, frozenset({Code.GAP})),
-    _entry("misnumber", "have a record with another number than its place in the tree", _misnumber, {Code.DATA_MALFORMED}),
-    _entry("misplace", "pass an invented record off as one that was read", _misplace, {Code.POSITION_WRONG}),
-    _entry("chain-cut", "have no batch stand behind this one", _cut_chain, {Code.PREVIOUS_WRONG}),
-    _entry("other-key", "hide an object from those who read by day", _move_data, {Code.DATA_KEY_WRONG}),
-    _entry(
+    entry(Who.THIEF, "read-twice", "record the same bytes in two ways", lambda site: _lie_about_offsets(site, -1), {Code.OFFSETS_OVERLAP}),
+    entry(Who.THIEF, "other-leaves", "keep one story and prove another", _seal_other_leaves, {Code.ROOT_WRONG}),
+    entry(
+        Who.THIEF,
+        "hidden-leaf",
+        "keep room in the tree for a record to be invented later",
+        _hide_leaf,
+        {Code.SEQ_BROKEN},
+        frozenset({Code.GAP}),
+    ),
+    entry(Who.THIEF, "misnumber", "have a record with another number than its place in the tree", _misnumber, {Code.DATA_MALFORMED}),
+    entry(Who.THIEF, "misplace", "pass an invented record off as one that was read", _misplace, {Code.POSITION_WRONG}),
+    entry(Who.THIEF, "chain-cut", "have no batch stand behind this one", _cut_chain, {Code.PREVIOUS_WRONG}),
+    entry(Who.THIEF, "other-key", "hide an object from those who read by day", _move_data, {Code.DATA_KEY_WRONG}),
+    entry(
+        Who.THIEF,
         "clock-back",
         "have time to fill in a batch afterwards",
         _turn_back_clock,
         {Code.MONOTONIC_BACKWARDS},
         frozenset({Code.SILENCE, Code.AWAY}),
     ),
-    _entry("silence", "switch the agent off for a while", _fall_silent, {Code.SILENCE}),
-    _entry("future-head", "have a dead trail look fresh for days", _future_head, {Code.HEAD_IN_FUTURE}, frozenset({Code.AWAY})),
-    _entry("after-close", "add to a trail that was closed", _after_close, {Code.REASON_WRONG}, frozenset({Code.UNCLOSED, Code.AWAY})),
-    _entry("fork", "have two histories to choose from", _two_histories, {Code.TWO_SUCCESSORS}, UNREAD | {Code.UNCLOSED}),
-    _entry("link-wrong", "tie a trail to a past that never was", _wrong_link, {Code.LINK_WRONG}, UNREAD | {Code.UNCLOSED}),
-    _entry("link-beyond", "cut off what a later trail continues", _missing_head, {Code.TAIL_MISSING}, UNREAD | {Code.UNCLOSED}),
+    entry(Who.THIEF, "silence", "switch the agent off for a while", _fall_silent, {Code.SILENCE}),
+    entry(Who.THIEF, "future-head", "have a dead trail look fresh for days", _future_head, {Code.HEAD_IN_FUTURE}, frozenset({Code.AWAY})),
+    entry(
+        Who.THIEF, "after-close", "add to a trail that was closed", _after_close, {Code.REASON_WRONG}, frozenset({Code.UNCLOSED, Code.AWAY})
+    ),
+    entry(Who.THIEF, "fork", "have two histories to choose from", _two_histories, {Code.TWO_SUCCESSORS}, UNREAD | {Code.UNCLOSED}),
+    entry(Who.THIEF, "link-wrong", "tie a trail to a past that never was", _wrong_link, {Code.LINK_WRONG}, UNREAD | {Code.UNCLOSED}),
+    entry(Who.THIEF, "link-beyond", "cut off what a later trail continues", _missing_head, {Code.TAIL_MISSING}, UNREAD | {Code.UNCLOSED}),
 )
 
 THIEF_LIMITS: Final = (

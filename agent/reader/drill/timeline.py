@@ -200,6 +200,9 @@ def reconstruct(
 
     Returns:
         The timeline; None if no actor was asked for and there is none.
+
+    Raises:
+        NotVerifiedError: The copy cannot be listed or read.
     """
     walks: list[_Walk] = []
     unvouched: list[str] = []

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from ..findings import Severity
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
     from datetime import datetime, timedelta
 
     from ..expected import ExpectedTrail
@@ -49,7 +49,8 @@ class Change:
         objects: The bytes to put under keys; None removes the object.
         done: What was done, one sentence with the figures.
         names: Texts of which a finding has to hold one in its origin, its key or its message, to be about this.
-        batches: Batches of which the finding has to name one, where it names a batch; empty for any.
+        batches: Batches of which the finding has to name one, where it names a batch; empty for any. A range is kept as one, because a
+            seal that somebody planted may have a huge number.
         linked: Folders to move away and to put a symbolic link in the place of.
         later_seconds: How much later than the drill's moment it is judged.
         moment: The verifier's clock to judge it by, instead of the drill's moment.
@@ -61,7 +62,7 @@ class Change:
     objects: Mapping[str, bytes | None]
     done: str
     names: tuple[str, ...]
-    batches: frozenset[int] = frozenset()
+    batches: frozenset[int] | range = frozenset()
     linked: tuple[str, ...] = ()
     later_seconds: float = 0.0
     moment: datetime | None = None
@@ -98,6 +99,24 @@ class Tampering:
     def exits(self) -> tuple[int, ...]:
         """The exit codes that its codes end in, on a store that is otherwise intact."""
         return tuple(sorted({code.severity.exit_code for code in self.must}))
+
+
+def on_trail(site: Site, objects: Mapping[str, bytes | None], done: str, batches: Iterable[int] = ()) -> Change:
+    """Return a change about a site's trail.
+
+    Args:
+        site: Where.
+        objects: The bytes to put under keys; None removes the object.
+        done: What was done, one sentence with the figures.
+        batches: Batches of which a finding has to name one, where it names a batch; none for any.
+    """
+    about = batches if isinstance(batches, range) else frozenset(batches)
+    return Change(objects=objects, done=done, names=(str(site.origin),), batches=about)
+
+
+def entry(who: Who, name: str, wants: str, act: Callable[[Site], Change], must: Iterable[Code], may: Iterable[Code] = ()) -> Tampering:
+    """Return an entry of the catalogue that has to be caught; what has to be found is taken out of what may be found besides."""
+    return Tampering(name=name, who=who, wants=wants, must=frozenset(must), may=frozenset(may) - frozenset(must), act=act)
 
 
 @dataclass(frozen=True, slots=True)

@@ -107,9 +107,9 @@ def _prove(opened: OpenedStore, store: StoreReader, origin: str, seq: int, out: 
     from dataclasses import replace
 
     from ...trail.note import parse_note
+    from ..writing import refuse_existing, write_file
     from .checking import read_opening
     from .proofs import TrailProver, read_head
-    from .writing import refuse_existing, write_file
 
     head = read_head(opened.index, origin)
     opening = read_opening(head.opening, origin, opened.trust.keys_for(origin))
@@ -210,11 +210,11 @@ def export_command(  # noqa: D103, PLR0913 -- click shows the help text; one arg
 ) -> None:
     from datetime import UTC, datetime
 
+    from ..writing import refuse_existing
     from .bar import progress
     from .pack import write_pack
     from .selecting import Question
     from .showpack import export_lines
-    from .writing import refuse_existing
 
     store = store_of(opened)
     if counterpart and correlate is None:

@@ -19,6 +19,7 @@ from typing import IO, TYPE_CHECKING, Any, Final
 from ...errors import NotVerifiedError
 from ..ask.statement import statement
 from ..findings import Severity
+from ..writing import new_file
 from . import packing
 from .checking import Opening, read_opening
 from .counts import counts
@@ -26,7 +27,6 @@ from .page import PageParts, PageTrail
 from .proofs import Head, TrailProver, read_head
 from .selecting import Question, Selection, select
 from .telling import completeness_document, facts, keys_text, query_document, readme
-from .writing import new_file
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

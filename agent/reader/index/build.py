@@ -13,34 +13,31 @@ Memory holds one stretch of batches. This module must not print, and must not de
 from __future__ import annotations
 
 import os
-import tempfile
-from contextlib import closing, nullcontext
+import shutil
+from contextlib import closing, contextmanager, nullcontext
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import duckdb
 
 from ... import __version__
 from ...errors import ConfigError, NotVerifiedError, TransientError
-from ...trail.manifest import Continues
-from ...trail.seal import parse_seal
 from ..ahead import ReadAhead
 from ..findings import Code, Finding, Severity
-from ..links import Claim, Family, families, read_claim
-from .judging import judge
+from ..links import Claim, Family, families, read_claims
+from .judging import claims, judge
 from .still_there import Unindexed, look
 from .tables import BUILDING_MEMORY, FORMAT, REMAKE, connect, create, transaction
 from .walking import Into, TrailWalk
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from datetime import datetime
+    from pathlib import Path
 
     from ...trail.layout import Origin
     from ..fetch import StoreReader
     from ..trustfile import TrustFile
-
 
 _STAYS: Final = "What is in it stays. Make room and run this again: it goes on where it stood. If it fails again, remove the file."
 
@@ -86,36 +83,35 @@ def refresh(
         NotVerifiedError: The store cannot be listed.
     """
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    # What is indexed may be confidential; nobody else may read it, not even for a moment.
+    # The database makes its log anew now and then: nobody else may read that either, not even for a moment.
     mask = os.umask(0o077)
     try:
-        connection = connect(path, read_only=False, memory=BUILDING_MEMORY)
+        with closing(connect(path, read_only=False, memory=BUILDING_MEMORY)) as connection:
+            return update(connection, store, path, trust=trust, now=now, advance=advance, read_ahead=read_ahead)
     finally:
         os.umask(mask)
-    with closing(connection):
-        return update(connection, store, trust=trust, now=now, advance=advance, read_ahead=read_ahead, where=str(path))
 
 
 def update(
     connection: duckdb.DuckDBPyConnection,
     store: StoreReader,
+    path: Path,
     *,
     trust: TrustFile,
     now: datetime,
     advance: Callable[[int], None] = lambda _: None,
     read_ahead: bool = False,
-    where: str = "",
 ) -> Refreshed:
     """Bring an index up to date through an open connection, which others may read from meanwhile by cursors of their own.
 
     Args:
         connection: To the index; its tables are made if there are none.
         store: The store.
+        path: The index's file. What is being taken in lies beside it meanwhile, readable by its owner only.
         trust: Whom to believe.
         now: The clock, aware, UTC.
         advance: Called with the number of bytes read, now and then.
         read_ahead: See `refresh`.
-        where: The index's path, for messages.
 
     Raises:
         ConfigError: It is no index of this store.
@@ -123,9 +119,9 @@ def update(
         TransientError: The disk is full, or there is too little memory.
     """
     try:
-        _prepare(connection, store.name, now, where)
-        with tempfile.TemporaryDirectory(prefix="trailseal-index-") as folder:
-            build = _Build(store, trust, Into(connection, Path(folder), now, advance, Unindexed(store), {}))
+        _prepare(connection, store.name, now, path)
+        with _folder_beside(path) as folder:
+            build = _Build(store, trust, Into(connection, folder, now, advance, Unindexed(store), {}))
             build.run(read_ahead=read_ahead)
     except (duckdb.Error, OSError) as error:
         message = f"the index cannot be written: {str(error).partition(chr(10))[0]}"
@@ -133,12 +129,24 @@ def update(
     return build.result
 
 
-def _prepare(connection: duckdb.DuckDBPyConnection, store: str, now: datetime, where: str) -> None:
+@contextmanager
+def _folder_beside(path: Path) -> Iterator[Path]:
+    """Make a folder for what is being taken in, without what one that died left there: the index is open for one writer only."""
+    folder = path.with_name(f"{path.name}.loading")
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(mode=0o700)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _prepare(connection: duckdb.DuckDBPyConnection, store: str, now: datetime, path: Path) -> None:
     try:
         tables = {name for (name,) in connection.execute("SELECT table_name FROM duckdb_tables()").fetchall()}
         found = dict(connection.execute("SELECT name, value FROM meta").fetchall()) if "meta" in tables else {}
     except duckdb.Error as error:
-        raise ConfigError(f"the index is damaged: {str(error).partition(chr(10))[0]}", file=where or None, hint=REMAKE) from error
+        raise ConfigError(f"the index is damaged: {str(error).partition(chr(10))[0]}", file=str(path), hint=REMAKE) from error
     if not tables:
         with transaction(connection):
             create(connection)
@@ -146,10 +154,10 @@ def _prepare(connection: duckdb.DuckDBPyConnection, store: str, now: datetime, w
             connection.executemany("INSERT INTO meta VALUES (?, ?)", rows)
         return
     if found.get("format") != FORMAT:
-        raise ConfigError("not an index of this version of the program", file=where or None, hint=REMAKE)
+        raise ConfigError("not an index of this version of the program", file=str(path), hint=REMAKE)
     if found.get("store") != store:
         hint = "Name another file with --index, or remove this one."
-        raise ConfigError(f"this is an index of {found.get('store')}, not of {store}", file=where or None, hint=hint)
+        raise ConfigError(f"this is an index of {found.get('store')}, not of {store}", file=str(path), hint=hint)
 
 
 class _Build:
@@ -192,11 +200,11 @@ class _Build:
 
     def _walk(self, reader: StoreReader, origins: list[Origin]) -> None:
         numbers = self._numbers(origins)
-        claims = self._claims(origins)
-        for members in families(origins, claims):
-            for origin in Family(members, claims).order:
+        said = self._claims(origins)
+        for members in families(origins, said):
+            for origin in Family(members, said).order:
                 trusted = self.trust.keys_for(str(origin))
-                trail = TrailWalk(self.into, reader, origin, numbers[str(origin)], trusted, claims.get(str(origin)))
+                trail = TrailWalk(self.into, reader, origin, numbers[str(origin)], trusted, said.get(str(origin)))
                 trail.walk()
                 self.result.batches += trail.batches
                 self.result.records += trail.records
@@ -225,17 +233,6 @@ class _Build:
         return known
 
     def _claims(self, origins: list[Origin]) -> dict[str, Claim]:
-        rows = self.connection.execute("SELECT origin, opening FROM trails WHERE opening IS NOT NULL").fetchall()
-        openings: dict[str, bytes] = dict(rows)
-        claims = {}
-        for origin in origins:
-            opening = openings.get(str(origin))
-            claim = read_claim(self.store, origin) if opening is None else _claim(origin, opening)
-            if claim is not None:
-                claims[str(origin)] = claim
-        return claims
-
-
-def _claim(origin: Origin, opening: bytes) -> Claim | None:
-    link = parse_seal(opening).manifest.continues
-    return Claim(origin, link) if isinstance(link, Continues) else None
+        known = claims(self.connection)
+        opened = {origin for (origin,) in self.connection.execute("SELECT origin FROM trails WHERE opening IS NOT NULL").fetchall()}
+        return known | read_claims(self.store, [origin for origin in origins if str(origin) not in opened])

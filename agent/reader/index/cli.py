@@ -18,7 +18,7 @@ import click
 
 from ...errors import ConfigError
 from ..cli import failing_clearly, reach_options
-from ..fetch import DirectoryReader
+from ..fetch import is_far
 from ..opening import Reach, open_store, store_name
 from ..trustfile import TrustFile
 
@@ -86,7 +86,7 @@ def require_duckdb() -> None:
 
 def close_store(store: StoreReader | None) -> None:
     """Close what a bucket keeps open."""
-    if store is None or isinstance(store, DirectoryReader):
+    if store is None or not is_far(store):
         return
     from ..bucket import BucketReader
 
@@ -107,9 +107,8 @@ def bring_up_to_date(store: StoreReader, path: Path, trust: TrustFile, *, quiet:
     """Refresh an index, with a bar on a terminal."""
     from .build import refresh
 
-    ahead = not isinstance(store, DirectoryReader)
     with _bar(store, quiet=quiet) as advance:
-        return refresh(store, path, trust=trust, now=datetime.now(UTC), advance=advance, read_ahead=ahead)
+        return refresh(store, path, trust=trust, now=datetime.now(UTC), advance=advance, read_ahead=is_far(store))
 
 
 @contextmanager

@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING
 
 from ...errors import FormatError, ProofError
 from ...trail.layout import Origin
-from ...trail.manifest import Continues
+from ...trail.manifest import Continues, ContinuesWhy
 from ...trail.merkle import EMPTY_ROOT
 from ...trail.note import VerifierKey, open_note
 from ...trail.seal import parse_seal
-from ..findings import Code, Finding, FindingLog
+from ..findings import Code, Finding
 from ..links import Claim, Family, Walk, families
+from .noting import Collected, write
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator
@@ -39,29 +40,25 @@ def judge(
     """
     gone = () if listed is None else _gone(connection, listed)
     found = [*_vouched(connection, trust), *gone, *_links(connection), *others]
-    rows = [
-        (
-            one.origin,
-            one.batch,
-            one.key,
-            one.code.value,
-            one.severity.name.lower(),
-            one.message,
-            None,
-            None,
-            now.replace(tzinfo=None),
-            False,
-        )
-        for one in found
-    ]
-    if rows:
-        connection.executemany("INSERT INTO findings VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", rows)
+    write(connection, found, now, lasting=False)
+
+
+def claims(connection: duckdb.DuckDBPyConnection) -> dict[str, Claim]:
+    """Return what the trails say about their predecessors, by origin, as far as their first seals are indexed."""
+    sql = "SELECT origin, continues_origin, continues_size, continues_root, continues_why FROM trails WHERE continues_origin IS NOT NULL"
+    return {
+        origin: Claim(Origin.parse(origin), Continues(older, size, root, ContinuesWhy(why)))
+        for origin, older, size, root, why in connection.execute(sql).fetchall()
+    }
 
 
 def _vouched(connection: duckdb.DuckDBPyConnection, trust: TrustFile) -> Iterator[Finding]:
-    for trail, origin, opening in connection.execute("SELECT trail, origin, opening FROM trails ORDER BY trail").fetchall():
+    rows = connection.execute("SELECT trail, origin, opening, trusted_by FROM trails ORDER BY trail").fetchall()
+    for trail, origin, opening, before in rows:
         trusted = None if opening is None else trusted_by(opening, trust.keys_for(origin))
-        connection.execute("UPDATE trails SET trusted_by = ? WHERE trail = ?", [None if trusted is None else str(trusted), trail])
+        now = None if trusted is None else str(trusted)
+        if now != before:
+            connection.execute("UPDATE trails SET trusted_by = ? WHERE trail = ?", [now, trail])
         if trusted is None:
             what = (
                 "the first seal cannot be used, so nothing binds a key to this trail" if opening is None else "nothing vouches for its key"
@@ -91,23 +88,21 @@ def _gone(connection: duckdb.DuckDBPyConnection, listed: Collection[str]) -> Ite
 def _links(connection: duckdb.DuckDBPyConnection) -> Iterator[Finding]:
     """Judge how the trails follow each other, by what the tables hold of them."""
     rows = connection.execute(
-        """SELECT origin, trail, opening, (SELECT max(size) FROM batches b WHERE b.trail = t.trail),
-            (SELECT max(batch) FROM batches b WHERE b.trail = t.trail) FROM trails t ORDER BY origin"""
+        """SELECT origin, trail, opening IS NOT NULL, coalesce(max(b.size), 0), max(b.batch)
+            FROM trails t LEFT JOIN batches b USING (trail) GROUP BY ALL"""
     ).fetchall()
-    origins = {name: Origin.parse(name) for name, *_ in rows}
-    openings = {name: parse_seal(opening).manifest.continues for name, _, opening, *_ in rows if opening is not None}
-    claims = {name: Claim(origins[name], link) for name, link in openings.items() if isinstance(link, Continues)}
-    log = FindingLog()
-    for members in families(origins.values(), claims):
-        family = Family(members, claims)
+    known = {origin: tuple(others) for origin, *others in rows}
+    said = claims(connection)
+    log = Collected()
+    for members in families(map(Origin.parse, known), said):
+        family = Family(members, said)
         walks = {}
-        for name, trail, _, size, batch in rows:
-            if origins[name] in members:
-                link = claims[name].link if name in claims else None
-                roots = _roots(connection, trail, family.wanted_sizes(origins[name]))
-                walks[name] = Walk(origins[name], size or 0, batch, name in openings, link, roots)
-        family.check(walks, origins, log)
-    yield from log.kept
+        for origin in members:
+            trail, opened, size, batch = known[str(origin)]
+            link = said[str(origin)].link if str(origin) in said else None
+            walks[str(origin)] = Walk(origin, size, batch, opened, link, _roots(connection, trail, family.wanted_sizes(origin)))
+        family.check(walks, known, log)
+    yield from log.new
 
 
 def _roots(connection: duckdb.DuckDBPyConnection, trail: int, sizes: Collection[int]) -> dict[int, str]:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import duckdb
 
     from ...trail.manifest import Manifest, SourceProgress
-    from ..chain import Checked
+    from ..tally import Checked
     from .tiles import Node
 
 _USUAL_LINE_BYTES: Final = 1 << 20

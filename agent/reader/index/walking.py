@@ -17,10 +17,12 @@ from ...trail.layout import Origin, seal_key
 from ...trail.manifest import Continues
 from ...trail.merkle import leaf_hash
 from ..account import NOTHING, UNKNOWN, Books, Carried
-from ..chain import Checked, Standing, TrailChecker
-from ..findings import Code, Finding, FindingLog, Severity
+from ..chain import TrailChecker
+from ..findings import Code, Finding, Severity
+from ..tally import Checked, Standing
 from ..trustfile import MAX_SEAL_BYTES
 from .loading import Verified, load
+from .noting import Collected, write
 from .tables import transaction
 from .tiles import Pending, Tiles
 
@@ -53,17 +55,6 @@ class _State(msgspec.Struct, frozen=True):
     standing: Standing
     tiles: Pending
     bytes_lost: int
-
-
-class _Collected(FindingLog):
-    """Hands each finding on instead of keeping a bounded number."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.new: list[Finding] = []
-
-    def add(self, finding: Finding) -> None:
-        self.new.append(finding)
 
 
 class Into(NamedTuple):
@@ -117,7 +108,7 @@ class TrailWalk:
         self.into, self.store, self.origin, self.trail = into, store, origin, trail
         self.connection = into.connection
         self.batches = self.records = 0
-        self.log = _Collected()
+        self.log = Collected()
         self.state = self._kept_state()
         self.checker = TrailChecker(
             origin,
@@ -256,7 +247,7 @@ class TrailWalk:
             with transaction(self.connection):
                 if batches:
                     load(self.connection, self.trail, batches, self.into.folder)
-                self._write_findings(new)
+                write(self.connection, new, self.into.now, lasting=True)
                 self._write_row(waiting)
         except (duckdb.InvalidInputException, duckdb.ConversionException, duckdb.DataError) as error:
             # Sealed all the same; it is not answered from, and that is said.
@@ -266,15 +257,6 @@ class TrailWalk:
         self.batches += len(batches)
         self.records += sum(one.checked.seal.manifest.records.count for one in batches)
         return True
-
-    def _write_findings(self, found: list[Finding]) -> None:
-        now = self.into.now.replace(tzinfo=None)
-        rows = [
-            (one.origin, one.batch, one.key, one.code.value, one.severity.name.lower(), one.message, one.first_seq, one.last_seq, now, True)
-            for one in found
-        ]
-        if rows:
-            self.connection.executemany("INSERT INTO findings VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", rows)
 
     def _write_row(self, waiting: list[_Waiting]) -> None:
         sound = [one for one in waiting if one.state is not None]

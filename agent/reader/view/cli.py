@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -164,6 +165,8 @@ def _view(asked: _Asked) -> None:
     )
     where.check()
     where.context()
+    # The index that is kept open makes its log anew now and then, and everything in the state folder is for its owner only.
+    os.umask(0o077)
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
     trust = TrustFile.load(asked.trust) if asked.trust else TrustFile()
     catalog = with_own_actions(load_catalog(asked.catalog)) if asked.catalog else None
@@ -227,17 +230,11 @@ def _ready(where: Any, port: int) -> None:
 @contextmanager
 def _open_again(where: str, reach: Reach) -> Iterator[StoreReader]:
     """Open the store for a refresh, with a reader of its own."""
-    from ..ahead import ReadAhead
-    from ..fetch import DirectoryReader
     from ..index.cli import close_store, named_store
 
     store = named_store(where, reach)
     try:
-        if isinstance(store, DirectoryReader):
-            yield store
-            return
-        with ReadAhead(store) as ahead:
-            yield ahead
+        yield store
     finally:
         close_store(store)
 

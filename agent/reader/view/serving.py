@@ -20,6 +20,7 @@ from aiohttp import web
 
 from ... import __version__
 from ...errors import ConfigError, TrailsealError
+from ..fetch import is_far
 from ..index.build import update
 from ..own_trail.events import own_event
 from ..report import printable
@@ -157,7 +158,7 @@ async def refresh_once(desk: Desk, open_again: Opening, stopping: threading.Even
 
     def run() -> None:
         with open_again() as store, desk.index.connection.cursor() as cursor:
-            update(cursor, store, trust=desk.trust, now=desk.now(), advance=advance, where=str(desk.index.path))
+            update(cursor, store, desk.index.path, trust=desk.trust, now=desk.now(), advance=advance, read_ahead=is_far(store))
 
     try:
         await asyncio.to_thread(run)

@@ -81,7 +81,7 @@ class Lifecycle:
             if isinstance(match, Unclear):
                 unplaced = Found(cursor.path, roster.unplaced(), cursor.size_seen, first_seen_ns(cursor))
                 roster.add(cursor.path, unplaced, cursor).rotated = True
-            elif match is None and (archive := await self._archive_of(cursor)) is not None:
+            elif match is None and (archive := await self._successors.archive_of(cursor)) is not None:
                 await self._found_again(cursor, Match(archive, Judgement(Sameness.SAME, 0)))
             elif match is None:
                 await roster.give_up(cursor, Certainty.UNBOUNDED)
@@ -91,29 +91,6 @@ class Lifecycle:
             else:
                 await self._found_again(cursor, match)
         await self._apply()
-
-    async def _archive_of(self, cursor: Cursor) -> Found | None:
-        """Return the rotated file that a log has become which was empty when it was last seen; None if that cannot be said.
-
-        It has no content to be found by. Rotation deletes the oldest first: where a file from before it is still there, nothing
-        after that was deleted, and the oldest of those that were not read is it.
-        """
-        if cursor.offset or cursor.size_seen or cursor.head_bytes:
-            return None
-        lane = self.roster.lanes.get(cursor.path) or Lane(cursor.path)
-        seen = Found("", (cursor.device, cursor.inode), 0, first_seen_ns(cursor))
-        try:
-            here = await self._successors.around(lane)
-            older = any([await self._is_read(lane, one) for one in here.siblings])
-            later = await self._successors.unread(lane, seen, here, covered=seen.key in self.roster.scan.names)
-        except OSError:
-            return None
-        return later[0] if older and later else None
-
-    async def _is_read(self, lane: Lane, found: Found) -> bool:
-        """Tell whether a sibling was read, to its end or as far as the lane's earlier cursors say."""
-        own = self.files.get(found.key)
-        return (own is not None and own.lane is lane) or await self.roster.known.was_read(lane, found)
 
     async def _found_again(self, cursor: Cursor, match: Match) -> None:
         found = match.found

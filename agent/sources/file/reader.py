@@ -168,10 +168,8 @@ class Reader:
 
     def amend(self, **changes: str | bool) -> bool:
         """Let the cursor say something else of the file from now on, such as ``rotated``; return whether that is news."""
-        amended = replace(self._cursor, **changes)
-        news = amended != self._cursor
-        self._cursor = amended
-        return news
+        before, self._cursor = self._cursor, replace(self._cursor, **changes)
+        return self._cursor != before
 
     def look(self) -> Found:
         """Return the open file as stat(2) shows it, with no path if it was deleted; a closed one as it was last seen."""

@@ -15,6 +15,7 @@ from . import discover
 from .appends import Loss
 from .discover import Found
 from .identity import digest
+from .lane import Lane
 from .recovery import beginning_of, held_folder, is_copy_of
 from .roster import Roster, Shell, shown
 
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
     from ...intake import Cursor
     from .discover import Around
-    from .lane import Lane, Tailed
+    from .lane import Tailed
 
 _BETWEEN: Final = "the file is deleted already; others that came after it may have been, too, before {0} was seen"
 
@@ -51,6 +52,29 @@ class Successors:
                 if folder is not None:
                     lane.folders |= {folder}
         return await self._shell.hop(discover.around, lane.path, lane.folders)
+
+    async def archive_of(self, cursor: Cursor) -> Found | None:
+        """Return the rotated file that a log has become which was empty when it was last seen; None if that cannot be said.
+
+        It has no content to be found by. Rotation deletes the oldest first: where a file from before it is still there, nothing
+        after that was deleted, and the oldest of those that were not read is it.
+        """
+        if cursor.offset or cursor.size_seen or cursor.head_bytes:
+            return None
+        lane = self._roster.lanes.get(cursor.path) or Lane(cursor.path)
+        seen = Found("", (cursor.device, cursor.inode), 0, first_seen_ns(cursor))
+        try:
+            here = await self.around(lane)
+            older = any([await self._is_read(lane, one) for one in here.siblings])
+            later = await self.unread(lane, seen, here, covered=seen.key in self._roster.scan.names) if older else []
+        except OSError:
+            return None
+        return later[0] if later else None
+
+    async def _is_read(self, lane: Lane, found: Found) -> bool:
+        """Tell whether a sibling was read, to its end or as far as the lane's earlier cursors say."""
+        own = self._roster.files.get(found.key)
+        return (own is not None and own.lane is lane) or await self._roster.known.was_read(lane, found)
 
     async def queue_later(self, lane: Lane) -> None:
         """Queue the rotated files that were written after the lane's newest one and were never seen at its path."""

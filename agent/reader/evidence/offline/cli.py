@@ -76,9 +76,9 @@ def verify_proof_command(  # noqa: D103 -- click shows the help text
 ) -> None:
     from ....trail.proof import TlogProof
     from ...trustfile import MAX_SEAL_BYTES
+    from ...writing import read_file
     from ..checking import MAX_LEAF_BYTES, MAX_PROOF_BYTES, check_proof
     from ..showing import VERDICTS, failed_document, proven_document, told
-    from ..writing import read_file
 
     with failing_clearly():
         believed = given_trust(trust, keys, origin)
@@ -142,10 +142,10 @@ def verify_pack_command(  # noqa: D103 -- click shows the help text
     import tempfile
 
     from ...findings import Severity
+    from ...writing import new_file, refuse_existing
     from ..bar import progress
     from ..packcheck import check_pack
     from ..showpack import pack_document, pack_lines
-    from ..writing import new_file, refuse_existing
 
     with failing_clearly():
         believed = given_trust(trust, keys, None)

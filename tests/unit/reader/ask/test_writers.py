@@ -15,10 +15,10 @@ from hypothesis import strategies as st
 from agent.errors import ConfigError
 from agent.reader.ask.correlation import correlate
 from agent.reader.ask.filters import Filter
-from agent.reader.ask.output import new_file
 from agent.reader.ask.rows import EVENT_COLUMNS, PAIR_COLUMNS, Column, Rows, of_events, of_pairs
 from agent.reader.ask.search import search
 from agent.reader.ask.writers import plain, unique, write_csv, write_ndjson, write_parquet
+from agent.reader.writing import new_path
 from tests.unit.reader.ask.made import at, event
 
 if TYPE_CHECKING:
@@ -145,10 +145,10 @@ class TestFiles:
     def test_a_file_appears_whole_or_not_at_all(self, tmp_path: Path) -> None:
         path = tmp_path / "out"
         with pytest.raises(RuntimeError, match="half way"):  # noqa: SIM117 -- it is raised within
-            with new_file(path) as temporary:
+            with new_path(path) as temporary:
                 self.fail_half_way(temporary)
         assert list(tmp_path.iterdir()) == []
-        with new_file(path) as temporary:
+        with new_path(path) as temporary:
             temporary.write_text("whole")
             assert not path.exists()
         assert path.read_text() == "whole"
@@ -156,12 +156,12 @@ class TestFiles:
 
     def test_what_is_there_is_never_replaced_unasked_not_even_if_it_came_meanwhile(self, tmp_path: Path) -> None:
         path = tmp_path / "out"
-        with pytest.raises(ConfigError, match="already"), new_file(path):
+        with pytest.raises(ConfigError, match="already"), new_path(path):
             path.write_text("theirs")
         assert path.read_text() == "theirs"
-        with pytest.raises(ConfigError, match="already"), new_file(path):
+        with pytest.raises(ConfigError, match="already"), new_path(path):
             pass
-        with new_file(path, force=True) as temporary:
+        with new_path(path, force=True) as temporary:
             temporary.write_text("mine")
         assert path.read_text() == "mine"
         assert [name.name for name in tmp_path.iterdir()] == ["out"]
@@ -170,7 +170,7 @@ class TestFiles:
         (tmp_path / "link").symlink_to(tmp_path / "nowhere")
         (tmp_path / "folder").mkdir()
         for name, force in (("link", False), ("folder", False), ("folder", True)):
-            with pytest.raises(ConfigError, match="already"), new_file(tmp_path / name, force=force):
+            with pytest.raises(ConfigError, match="already"), new_path(tmp_path / name, force=force):
                 pass
-        with pytest.raises(ConfigError, match="cannot write"), new_file(tmp_path / "no" / "x"):
+        with pytest.raises(ConfigError, match="cannot write"), new_path(tmp_path / "no" / "x"):
             pass

@@ -9,7 +9,6 @@ import pytest
 from click.testing import CliRunner
 
 from agent.errors import ConfigError
-from agent.reader.control import formats
 from agent.reader.control.catalogs import load_catalog, with_own_actions
 from agent.reader.control.cli import report_command, review_command
 from agent.reader.own_trail import own_catalog
@@ -68,13 +67,14 @@ class TestReport:
         assert ask("--output", str(there), "--force").exit_code == 0
         assert there.read_text().startswith("# Control report")
 
-    def test_a_report_that_cannot_be_written_leaves_nothing_behind(self, tmp_path: Path) -> None:
-        with pytest.raises(ConfigError, match="cannot write"):
-            formats.write(tmp_path / "none" / "r.html", "text")
+    def test_a_report_that_cannot_be_written_leaves_nothing_behind(self, ask: Any, tmp_path: Path) -> None:
+        done = ask("--output", str(tmp_path / "none" / "r.html"))
+        assert (done.exit_code, "cannot write there" in done.stderr) == (2, True)
         (tmp_path / "folder").mkdir()
-        with pytest.raises(ConfigError, match="cannot write"):
-            formats.write(tmp_path / "folder", "text")
-        assert [path.name for path in tmp_path.iterdir()] == ["folder"]
+        there = {path.name for path in tmp_path.iterdir()}
+        done = ask("--output", str(tmp_path / "folder"), "--format", "html", "--force")
+        assert (done.exit_code, "is a directory" in done.stderr) == (2, True)
+        assert {path.name for path in tmp_path.iterdir()} == there
 
     @pytest.mark.parametrize(
         ("words", "said"),

@@ -6,12 +6,16 @@ import itertools
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
 from agent.reader.drill.catalogue import CATALOGUE
+from agent.reader.drill.forge import with_manifest
 from agent.reader.drill.run import Drill, Exercise
 from agent.reader.drill.store_copy import copy_store, plan
 from agent.reader.fetch import MemoryReader
 from agent.reader.trustfile import TrustFile
-from agent.trail.manifest import ManifestReason
+from agent.trail.manifest import ManifestReason, encode_manifest
+from agent.trail.seal import parse_seal
 from tests.support.trail_factory import TrailFactory, sample_trail, two_epochs
 
 if TYPE_CHECKING:
@@ -43,6 +47,18 @@ def company() -> tuple[TrailFactory, ...]:
 
 def objects_of(*trails: TrailFactory) -> dict[str, bytes]:
     return {key: raw for trail in trails for key, raw in trail.objects.items()}
+
+
+def naming(key: str, *trails: TrailFactory) -> dict[str, bytes]:
+    """Return these trails' objects, every seal of data edited so that it names this key, as whoever may change the store can."""
+    objects = objects_of(*trails)
+    for place, raw in objects.items():
+        if place.endswith(".seal"):
+            manifest = parse_seal(raw).manifest
+            if manifest.data is not None:
+                edited = msgspec.structs.replace(manifest, data=msgspec.structs.replace(manifest.data, key=key))
+                objects[place] = with_manifest(raw, encode_manifest(edited))
+    return objects
 
 
 def moment_of(*trails: TrailFactory) -> datetime:

@@ -5,6 +5,9 @@ from __future__ import annotations
 import json
 import os
 import re
+import signal
+import stat
+import threading
 from typing import TYPE_CHECKING
 
 import pytest
@@ -12,11 +15,12 @@ from click.testing import CliRunner
 
 from agent.reader.chain import TrailChecker
 from agent.reader.cli import verify_command
+from agent.reader.drill import perform as perform_module
 from agent.reader.drill import run as run_module
 from agent.reader.drill import store_copy
-from agent.reader.drill.cli import drill_command
+from agent.reader.drill.cli import drill_command, ended_by_signals
 from tests.support.trail_factory import sample_trail, write_store
-from tests.unit.reader.drill.scene import company, objects_of
+from tests.unit.reader.drill.scene import company, long_trail, naming, objects_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -96,11 +100,116 @@ def test_the_report_is_written_to_be_filed(store, tmp_path, suffix):
     text = target.read_text("utf-8")
     assert "Tampering drill of" in text
     assert "Reviewed by" in text
+    assert stat.S_IMODE(target.stat().st_mode) == 0o600
+    assert [path.name for path in tmp_path.iterdir() if "drill" in path.name] == [target.name]
+
+
+@pytest.mark.parametrize("kind", ["file", "link", "dangling"])
+def test_a_report_that_is_there_is_refused_before_the_drill_begins_unless_it_may_be_replaced(store, tmp_path, monkeypatch, kind):
+    target = tmp_path / "drill.md"
+    (tmp_path / "elsewhere").write_text("precious")
+    if kind == "file":
+        target.write_text("last year's")
+    else:
+        target.symlink_to(tmp_path / ("elsewhere" if kind == "link" else "nowhere"))
+    with monkeypatch.context() as patched:
+        patched.setattr(perform_module, "perform", lambda *_, **__: pytest.fail("the drill began"))
+        result = run(store, "--output", target)
+    assert result.exit_code == 2
+    assert "it is there already" in result.output
+    assert target.is_symlink() is (kind != "file")
+    assert run(store, "--output", target, "--force", "--quiet", "--origin", "demo/orders/*/*").exit_code == 0
+    assert "Tampering drill of" in target.read_text("utf-8")
+    assert not target.is_symlink()
+    assert (tmp_path / "elsewhere").read_text() == "precious"
+
+
+def test_a_report_that_appears_while_the_drill_runs_is_not_replaced(store, tmp_path, monkeypatch):
+    target = tmp_path / "drill.md"
+    monkeypatch.setattr(perform_module, "reconstruct", lambda *_, **__: target.write_text("theirs") and None)
+    result = run(store, "--output", target, "--origin", "demo/orders/*/*")
+    assert result.exit_code == 2
+    assert target.read_text() == "theirs"
+
+
+@pytest.mark.parametrize("place", ["absolute", "above", "folder"])
+def test_seals_that_name_another_place_end_the_drill_in_a_clear_verdict(tmp_path, place):
+    trail = long_trail()
+    victim = tmp_path / "victim"
+    victim.write_bytes(b"precious")
+    victim.chmod(0o640)
+    before = victim.read_bytes(), victim.stat()
+    key = {"absolute": str(victim), "above": "../../victim", "folder": "trails/demo"}[place]
+    root = write_store(naming(key, trail), tmp_path / "store")
+    (tmp_path / "trust").write_text(trail.trust_line)
+    result = run(root, "--keep", tmp_path / "kept", "--json", "--seed", 1)
+    document = json.loads(result.output)
+    failed = [
+        (entry["name"], {found["code"] for found in entry["found"]}) for entry in document["tamperings"] if entry["outcome"].isupper()
+    ]
+    assert failed == []
+    assert (result.exit_code, document["restored"], document["same"]) == (0, True, True)
+    assert document["original"]["exit_code"] == 10
+    after = victim.stat()
+    assert victim.read_bytes() == before[0]
+    assert (after.st_ino, after.st_mode, after.st_mtime_ns) == (before[1].st_ino, before[1].st_mode, before[1].st_mtime_ns)
+    (untried,) = [entry for entry in document["tamperings"] if entry["name"] == "data-delete"]
+    assert untried["outcome"] == "not tried"
+
+
+# ---- ended from outside --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_ends_the_program_by_an_exception_and_a_second_one_is_no_other(number):
+    before = signal.getsignal(number)
+
+    def drill():
+        with ended_by_signals():
+            try:
+                signal.raise_signal(number)
+            finally:
+                signal.raise_signal(signal.SIGTERM)
+                signal.raise_signal(signal.SIGHUP)
+
+    with pytest.raises(SystemExit) as ended:
+        drill()
+    assert ended.value.code == 128 + number
+    assert signal.getsignal(number) is before
+
+
+def test_a_signal_that_is_ignored_stays_ignored():
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with ended_by_signals():
+            signal.raise_signal(signal.SIGHUP)
+            assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+            assert signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+def test_outside_of_the_main_thread_no_signal_is_touched():
+    seen = []
+
+    def look():
+        with ended_by_signals():
+            seen.append(signal.getsignal(signal.SIGTERM))
+
+    thread = threading.Thread(target=look)
+    thread.start()
+    thread.join()
+    assert seen == [signal.getsignal(signal.SIGTERM)]
 
 
 def test_what_is_kept_shows_each_tampering_and_verifies_as_it_was_judged(store, tmp_path):
     kept = tmp_path / "kept"
+    kept.mkdir()
+    kept.chmod(0o755)
     assert run(store, "--keep", kept, "--quiet").exit_code == 0
+    assert stat.S_IMODE(kept.stat().st_mode) == 0o700
+    # Each is documented in docs/drill.md.
+    assert {re.sub(r"\d+$", "N", path.name) for path in kept.iterdir()} == {"copy", "copy-stand-in-N", "tampered"}
     original = {key: raw for key, (raw, *_) in state(store).items()}
     assert {key: raw for key, (raw, *_) in state(kept / "copy").items()} == original
     facts = json.loads((kept / "tampered/event-edit/drill.json").read_text())

@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from collections import Counter
 from dataclasses import replace
+from datetime import timedelta
 
+import msgspec
 import pytest
 
 from agent.errors import NotVerifiedError
 from agent.reader.chain import TrailChecker
-from agent.reader.drill import run
 from agent.reader.drill.catalogue import CATALOGUE, NOT_IN_A_FOLDER
+from agent.reader.drill.forge import with_manifest
 from agent.reader.drill.store_copy import digest
 from agent.reader.drill.values import Expectation, Outcome
 from agent.reader.findings import Code, FindingLog, Severity
 from agent.reader.trustfile import TrustFile
 from agent.trail.layout import seal_key
+from agent.trail.manifest import encode_manifest
+from agent.trail.seal import parse_seal
 from tests.support.golden_trails import golden_trails, trust_lines
-from tests.support.trail_factory import TrailFactory, sample_trail
-from tests.unit.reader.drill.scene import company, copy_of, drill, long_trail, named, objects_of, outcomes
+from tests.support.trail_factory import START, TrailFactory, sample_trail
+from tests.unit.reader.drill.scene import company, copy_of, drill, long_trail, named, naming, objects_of, outcomes
 
 
 @pytest.fixture(scope="module")
@@ -212,6 +217,90 @@ def test_what_the_trail_has_no_place_for_is_said_and_not_counted(tmp_path):
     assert 0 < exercise.tried == exercise.caught < 50
 
 
+# ---- stores that want to harm whoever drills them --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("place", ["absolute", "above", "deep", "folder", "seal"])
+def test_a_seal_that_names_another_place_for_its_data_leads_nowhere(tmp_path, place):
+    trails = (long_trail(), sample_trail(seed=b"sound"))
+    victim = tmp_path / "victim"
+    victim.write_bytes(b"precious")
+    victim.chmod(0o640)
+    keys = {
+        "absolute": str(victim),
+        "above": "../victim",
+        "deep": "records/../../victim",
+        "folder": "trails/demo",
+        "seal": seal_key(trails[1].origin, 1),
+    }
+    objects = naming(keys[place], trails[0]) | trails[1].objects
+    copy = copy_of(tmp_path, *trails, objects=objects)
+    before = state_of(victim)
+    exercise = drill(copy, *trails)
+    harmed = drill(copy, trails[0], origin_glob=str(trails[0].origin))
+    assert state_of(victim) == before
+    assert exercise.origins[0] == str(trails[1].origin)
+    for one in (exercise, harmed):
+        assert one.restored
+        assert one.faults == 0
+        assert not one.failed, [(result.tampering.name, result.found) for result in one.results if result.outcome.failed]
+    assert exercise.tried > 40
+    assert {outcomes(harmed)[name].outcome for name in ("data-delete", "data-bit", "batch-delete")} == {Outcome.NOT_TRIED}
+
+
+def test_a_trail_that_somebody_planted_cannot_name_what_is_removed_with_it(tmp_path):
+    trail, planted = long_trail(), long_trail(seed=b"planted", start=START + timedelta(days=30))
+    victim = tmp_path / "victim"
+    victim.write_bytes(b"precious")
+    before = state_of(victim)
+    entries = named("instance-delete", "instance-delete-unasked", "epoch-delete", "batch-splice")
+    for number, key in enumerate((str(victim), "../victim", "trails", max(trail.objects))):
+        copy = copy_of(tmp_path / str(number), trail, planted, objects=trail.objects | naming(key, planted))
+        outside = copy.parent / "victim"
+        outside.write_bytes(b"as precious")
+        exercise = drill(copy, trail, catalogue=entries)
+        assert state_of(victim) == before
+        assert outside.read_bytes() == b"as precious"
+        assert outcomes(exercise)["instance-delete"].outcome is Outcome.CAUGHT
+        assert exercise.restored
+
+
+def test_a_folder_in_the_place_of_a_data_object_is_not_tampered_with(tmp_path):
+    trails = (long_trail(),)
+    objects = objects_of(*trails)
+    for key in sorted(key for key in objects if key.startswith("records/")):
+        del objects[key]
+        objects[f"{key}/file"] = b"?"
+    exercise = drill(copy_of(tmp_path, *trails, objects=objects), *trails)
+    assert outcomes(exercise)["data-delete"].outcome is Outcome.NOT_TRIED
+    assert exercise.restored
+    assert exercise.faults == 0
+
+
+def test_a_head_with_a_huge_number_costs_neither_memory_nor_time(tmp_path):
+    trails = (long_trail(),)
+    objects = objects_of(*trails)
+    head = parse_seal(objects[seal_key(trails[0].origin, trails[0].batch - 1)])
+    huge = 10**12 - 1
+    line = encode_manifest(msgspec.structs.replace(head.manifest, batch=huge))
+    objects[seal_key(trails[0].origin, huge)] = with_manifest(head.raw, line)
+    copy = copy_of(tmp_path, *trails, objects=objects)
+    tracemalloc.start()
+    try:
+        exercise = drill(copy, *trails)
+        _, peak_bytes = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak_bytes < 200 << 20
+    assert exercise.restored
+    assert exercise.faults == 0
+
+
+def state_of(path):
+    status = path.stat()
+    return path.read_bytes(), status.st_ino, status.st_mode, status.st_mtime_ns
+
+
 # ---- repeating, restoring ---------------------------------------------------------------------------------------------------------
 
 
@@ -232,14 +321,31 @@ def test_leaving_one_out_does_not_change_what_is_done_in_the_others(tmp_path):
     assert [result.done for result in every.results[3:]] == [result.done for result in fewer.results]
 
 
-def test_a_drill_that_is_broken_off_leaves_the_copy_as_it_was(tmp_path, monkeypatch):
+@pytest.mark.parametrize("name", ["data-bit", "batch-delete", "file-plant", "folder-link", "lie-counts"])
+def test_a_drill_that_is_broken_off_leaves_the_copy_as_it_was(tmp_path, name):
     trails = (long_trail(),)
     copy = copy_of(tmp_path, *trails)
     before = digest(copy)
-    monkeypatch.setattr(run, "judge", lambda *_: pytest.fail("broken off"))
-    with pytest.raises(pytest.fail.Exception):
-        drill(copy, *trails)
+    kept: list[str] = []
+
+    def break_off(tampering, change, _report):
+        kept.append(tampering.name)
+        # It is broken off while the tampering is there: in the copy, or in the stand-in beside it.
+        place = next(folder for folder in (copy, tmp_path / "copy-stand-in-0") if _is_there(folder, change))
+        assert (place == copy) is (name != "lie-counts")
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        drill(copy, *trails, catalogue=named(name), keep=break_off)
+    assert kept == [name]
     assert digest(copy) == before
+
+
+def _is_there(folder, change):
+    files = all(
+        (folder / key).read_bytes() == raw if raw is not None else not (folder / key).exists() for key, raw in change.objects.items()
+    )
+    return files and all((folder / link).is_symlink() for link in change.linked)
 
 
 def test_only_trails_that_match_are_tampered_with(tmp_path):

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import stat
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import pytest
 
 from agent.errors import ConfigError, NotVerifiedError
-from agent.reader.drill.store_copy import Narrowed, changed, copy_store, digest, is_inside, plan, put
+from agent.reader.drill.store_copy import MOST_HOLES, Narrowed, changed, copy_store, digest, is_inside, plan, put
+from agent.reader.drill.values import UntriedError
 from agent.reader.fetch import DirectoryReader, MemoryReader, ObjectInfo
 from agent.reader.verify import Options, verify_store
 from agent.trail.layout import seal_key
@@ -150,6 +151,30 @@ def test_a_seal_that_the_listing_missed_is_copied_too(tmp_path):
     assert (tmp_path / seal_key(trail.origin, 3)).read_bytes() == trail.objects[seal_key(trail.origin, 3)]
 
 
+class Counting(Growing):
+    """Such a store that counts what it is asked for, and gives up where a person would."""
+
+    asked = 0
+
+    def read(self, key: str, limit_bytes: int) -> bytes | None:
+        self.asked += 1
+        if self.asked > 10 * MOST_HOLES:
+            pytest.fail("the copying asks for hole after hole")
+        return super().read(key, limit_bytes)
+
+
+def test_a_seal_with_a_huge_number_does_not_make_the_copying_look_at_every_hole_before_it(tmp_path):
+    trail = sample_trail()
+    late = seal_key(trail.origin, 3)
+    planted = {seal_key(trail.origin, number): b"planted" for number in (10**12 - 1, 5 * 10**11)}
+    store = Counting(trail.objects | planted, [late])
+    copied = copy_store(store, plan(store, max_bytes=1 << 20, origin_glob=None), tmp_path, clock=lambda: NOW)
+    assert store.asked <= 2 * MOST_HOLES
+    assert copied.missing == ()
+    # What an agent wrote meanwhile is looked for first, so that what is planted cannot hide it.
+    assert (tmp_path / late).read_bytes() == trail.objects[late]
+
+
 def test_a_narrowed_store_shows_the_chosen_trails_and_nothing_else(tmp_path):
     trails = company()
     store = MemoryReader(objects_of(*trails) | {"foreign": b"x"})
@@ -189,6 +214,45 @@ def test_it_is_put_back_when_something_goes_wrong_meanwhile(tmp_path):
     assert digest(copy) == before
 
 
+@pytest.mark.parametrize("raw", [None, b"forged"])
+@pytest.mark.parametrize("key", ["../victim", "trails/../../victim", "ABSOLUTE", "", "a//b", "trails", "trails/demo"])
+def test_a_change_of_what_is_no_place_for_an_object_of_the_copy_is_refused_before_anything_is_touched(tmp_path, key, raw):
+    trail = sample_trail()
+    copy = copy_of(tmp_path, trail)
+    victim = tmp_path / "victim"
+    victim.write_bytes(b"precious")
+    key = str(victim) if key == "ABSOLUTE" else key
+    before, status = digest(copy), victim.stat()
+    with pytest.raises(UntriedError, match="no place"), changed(copy, {min(trail.objects): b"?", key: raw}, modified=1.0):
+        pytest.fail("it was changed")
+    assert digest(copy) == before
+    assert victim.read_bytes() == b"precious"
+    assert (victim.stat().st_ino, victim.stat().st_mtime_ns, victim.stat().st_mode) == (status.st_ino, status.st_mtime_ns, status.st_mode)
+
+
+@pytest.mark.parametrize("name", ["../elsewhere", "ABSOLUTE", ""])
+def test_a_link_in_the_place_of_what_is_not_in_the_copy_is_refused(tmp_path, name):
+    copy = copy_of(tmp_path, sample_trail())
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    name = str(elsewhere) if name == "ABSOLUTE" else name
+    with pytest.raises(UntriedError, match="no place"), changed(copy, {}, linked=(name,), modified=1.0):
+        pytest.fail("it was changed")
+    assert elsewhere.is_dir()
+    assert not elsewhere.is_symlink()
+
+
+@pytest.mark.parametrize("key", ["../victim", "ABSOLUTE", "a/../../victim", ""])
+def test_nothing_is_put_outside_of_a_copy(tmp_path, key):
+    copy, victim = tmp_path / "copy", tmp_path / "victim"
+    copy.mkdir()
+    victim.write_bytes(b"precious")
+    with pytest.raises(UntriedError, match="no place"):
+        put(copy, str(victim) if key == "ABSOLUTE" else key, b"forged", 1.0)
+    assert victim.read_bytes() == b"precious"
+    assert list(copy.iterdir()) == []
+
+
 def test_a_digest_tells_of_every_byte_and_every_time(tmp_path):
     put(tmp_path, "a", b"1", 5.0)
     first = digest(tmp_path)
@@ -204,4 +268,3 @@ def test_origins_are_read_with_the_plan(tmp_path):
     trail = sample_trail()
     origins: tuple[Origin, ...] = plan(MemoryReader(trail.objects), max_bytes=1 << 20, origin_glob=None).origins
     assert origins == (trail.origin,)
-    assert timedelta(0) < moment_of(trail) - trail.now

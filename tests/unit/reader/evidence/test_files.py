@@ -10,7 +10,7 @@ import pytest
 from agent.errors import ConfigError, FormatError
 from agent.reader.evidence.packing import csv_line, entry, folder_of
 from agent.reader.evidence.packzip import PackFile
-from agent.reader.evidence.writing import new_file, read_file, write_file
+from agent.reader.writing import new_file, read_file, write_file
 
 
 def test_a_file_appears_whole_and_for_its_owner_only(tmp_path):

@@ -125,6 +125,6 @@ def test_who_asks_while_it_is_brought_up_to_date_sees_whole_batches(tmp_path, mo
             sql = "SELECT (SELECT count(*) FROM event_rows), (SELECT coalesce(sum(events), 0) FROM batches)"
             seen.append(index.rows(sql)[0])
 
-        update(index.connection, MemoryReader(objects_of(trail)), trust=TRUST, now=LATER, advance=look)
+        update(index.connection, MemoryReader(objects_of(trail)), index.path, trust=TRUST, now=LATER, advance=look)
     assert all(rows == stated for rows, stated in seen)
     assert len({rows for rows, _ in seen}) > 3

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import stat
 import subprocess
 import sys
 import textwrap
@@ -14,13 +15,13 @@ from agent.errors import ConfigError, NotVerifiedError
 from agent.reader.ahead import ReadAhead
 from agent.reader.fetch import DirectoryReader, MemoryReader
 from agent.reader.findings import Code
-from agent.reader.index import open_index, walking
+from agent.reader.index import open_index, refresh, walking
 from agent.reader.index.cli import bring_up_to_date
 from agent.reader.trustfile import TrustFile
 from agent.trail.layout import seal_key
 from agent.trail.manifest import ManifestReason, Window
 from tests.support.evidence_store import write_store
-from tests.support.index_truth import codes_in, everything_in, index_of, indexed_rows, objects_of, true_rows, trust_in
+from tests.support.index_truth import LATER, codes_in, everything_in, index_of, indexed_rows, objects_of, true_rows, trust_in
 from tests.support.trail_factory import TrailFactory, sample_trail, stamp, two_epochs
 
 
@@ -231,6 +232,25 @@ _KILLED = """
 """
 
 
+def test_nothing_of_an_index_can_be_read_by_others_at_any_moment(path, small_stretches):
+    seen: dict[str, set[int]] = {}
+
+    def look(_: int) -> None:
+        for one in (path, *path.parent.glob("index.*"), *path.parent.glob("index.loading/*")):
+            if one.exists():
+                seen.setdefault(one.name, set()).add(stat.S_IMODE(one.stat().st_mode) & 0o077)
+
+    before = os.umask(0o022)
+    try:
+        trail = long_trail()
+        refresh(MemoryReader(objects_of(trail)), path, trust=TrustFile(), now=LATER, advance=look)
+        assert os.umask(0o022) == 0o022
+    finally:
+        os.umask(before)
+    assert {"index", "index.wal", "index.loading", "events"} <= seen.keys()
+    assert set().union(*seen.values()) == {0}
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("where", ["before", "inside"])
 def test_a_process_killed_again_and_again_ends_with_the_same_index(tmp_path, where):
@@ -241,7 +261,11 @@ def test_a_process_killed_again_and_again_ends_with_the_same_index(tmp_path, whe
         arguments = [str(written.store), str(index), str(written.trust), str(kill_at), where]
         ended = subprocess.run([sys.executable, "-c", script, *arguments], check=False, cwd=os.curdir, capture_output=True, text=True)
         assert ended.returncode == -signal.SIGKILL, ended.stderr
+    loading = index.with_name("index.loading")
+    assert stat.S_IMODE(loading.stat().st_mode) == 0o700
     index_of(DirectoryReader(written.store), index, TrustFile.load(written.trust))
+    # What it was about to take in does not stay behind.
+    assert not loading.exists()
     index_of(DirectoryReader(written.store), tmp_path / "fresh", TrustFile.load(written.trust))
     # Trails are numbered as they are met, so that the numbers are the same, too.
     assert everything_in(index) == everything_in(tmp_path / "fresh")

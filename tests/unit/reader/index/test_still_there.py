@@ -141,8 +141,8 @@ def test_whoever_asks_during_a_refresh_sees_what_was_found_before(path):
         def ask(_: int) -> None:
             seen.append({code for (code,) in connection.cursor().execute("SELECT code FROM findings").fetchall()})
 
-        update(connection, MemoryReader(damaged()), trust=TrustFile(), now=LATER)
-        update(connection, MemoryReader(damaged()), trust=TrustFile(), now=LATER, advance=ask)
+        update(connection, MemoryReader(damaged()), path, trust=TrustFile(), now=LATER)
+        update(connection, MemoryReader(damaged()), path, trust=TrustFile(), now=LATER, advance=ask)
     assert seen
     assert all(codes >= {Code.DATA_ALTERED.value, Code.KEY_UNKNOWN.value} for codes in seen)
 
