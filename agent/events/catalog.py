@@ -4,8 +4,9 @@ A catalog is the auditor's list: for every action its category, how sensitive it
 context without which the record would not say *why* it was privileged. An action that is not listed is valid all the same;
 it is counted as uncatalogued, so that the gap in the list is seen.
 
-Invariants: a catalog is immutable; an exact name wins over a pattern, a longer pattern over a shorter one. This module
-reads plain data already parsed from YAML; it must not open files.
+Invariants: a catalog is immutable; an exact name wins over a pattern, a longer pattern over a shorter one; of a file that is
+wrong, every error is found, not the first alone. This module reads plain data already parsed from YAML; it must not open
+files, nor follow an `include` (`merging` puts several files together).
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import difflib
 import re
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import TYPE_CHECKING, Final, NoReturn
+from typing import TYPE_CHECKING, Final, NamedTuple, TypeVar
 
 from ..errors import ConfigError
 
@@ -28,7 +29,10 @@ FORMAT: Final = 1
 
 _ACTION = re.compile(r"[!-)+-~]{1,510}\*?")
 _PATH = re.compile(r"[^.\s]+(?:\.[^.\s]+)*")
+_TOP_KEYS: Final = ("format", "include", "actions")
 _ENTRY_KEYS: Final = ("category", "sensitivity", "privileged", "required_context", "description")
+
+M = TypeVar("M", bound=StrEnum)
 
 
 class Category(StrEnum):
@@ -129,14 +133,15 @@ class Catalog:
             where: The file's name, for messages.
 
         Raises:
-            ConfigError: With ``where`` and the dotted key, for an unknown key, a wrong type or a value outside its list.
+            ConfigError: With ``where`` and the dotted key, for an unknown key, a wrong type or a value outside its list, and for
+                an `include`, which plain data cannot follow.
         """
-        top = _mapping(data, where, "")
-        _known(top, ("format", "actions"), where, "")
-        if top.get("format") != FORMAT or isinstance(top.get("format"), bool):
-            _fail(where, "format", f"must be {FORMAT}", "Put `format: 1` at the top of the catalog.")
-        actions = _mapping(top.get("actions"), where, "actions")
-        return cls(tuple(_entry(name, value, where) for name, value in actions.items()))
+        listing = Listing.from_mapping(data, where)
+        if listing.errors:
+            raise listing.errors[0]
+        if listing.includes:
+            raise ConfigError("names other files, and none can be read here", file=where, key="include", hint="Write the entries out.")
+        return cls(listing.entries)
 
     def entry(self, action: str) -> Entry | None:
         """Find the entry for an action; None where the catalog does not know it."""
@@ -148,67 +153,138 @@ class Catalog:
         return found
 
 
-def _entry(action: object, data: object, where: str) -> Entry:
-    if not isinstance(action, str) or not _ACTION.fullmatch(action):
-        _fail(
-            where,
-            f"actions.{action}",
-            "is not the name of an action: printable ASCII without spaces, and a `*` only at the end",
-            "Write exact names such as role.grant, or a beginning such as billing.*",
-        )
-    key = f"actions.{action}"
-    values = _mapping(data, where, key)
-    _known(values, _ENTRY_KEYS, where, key)
-    privileged = values.get("privileged", False)
-    if not isinstance(privileged, bool):
-        _fail(where, f"{key}.privileged", "must be true or false")
-    description = values.get("description", "")
-    if not isinstance(description, str):
-        _fail(where, f"{key}.description", "must be text")
-    return Entry(
-        action=action,
-        category=Category(_member(values.get("category"), Category, where, f"{key}.category")),
-        sensitivity=Sensitivity(_member(values.get("sensitivity"), Sensitivity, where, f"{key}.sensitivity")),
-        privileged=privileged,
-        required_context=_paths(values.get("required_context", []), where, f"{key}.required_context"),
-        description=description,
-    )
+class Include(NamedTuple):
+    """Name another catalog.
+
+    Attributes:
+        name: As it stands in the file.
+        key: Where, for example ``include[0]``.
+    """
+
+    name: str
+    key: str
 
 
-def _paths(data: object, where: str, key: str) -> tuple[str, ...]:
-    if not isinstance(data, (list, tuple)):
-        _fail(where, key, "must be a list of context keys", "For example [granted_role, approval.id].")
-    paths: list[str] = []
-    for index, path in enumerate(data):
-        if not isinstance(path, str) or not _PATH.fullmatch(path):
-            _fail(where, f"{key}[{index}]", "must be a key, or keys joined by dots, without spaces")
-        if path in paths:
-            _fail(where, f"{key}[{index}]", f"names {path} a second time")
-        paths.append(path)
-    return tuple(paths)
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """Hold what one catalog file says by itself, before what it includes is put beside it.
+
+    Attributes:
+        entries: The entries without an error, in the order of the file.
+        includes: The names of other catalogs, in the order of the file.
+        errors: Everything that is wrong, in the order in which it was found.
+    """
+
+    entries: tuple[Entry, ...]
+    includes: tuple[Include, ...]
+    errors: tuple[ConfigError, ...]
+
+    @classmethod
+    def from_mapping(cls, data: object, where: str) -> Listing:
+        """Read plain data, as `Catalog.from_mapping` takes it, that may also have ``include: [name, …]``.
+
+        Without an error, at least one of `actions` and `include` is there.
+        """
+        reading = _Reading(where)
+        return cls(*reading.document(data), tuple(reading.errors))
 
 
-def _member(value: object, members: type[StrEnum], where: str, key: str) -> str:
-    allowed = [str(member) for member in members]
-    if not isinstance(value, str) or value not in allowed:
-        near = difflib.get_close_matches(str(value), allowed, n=1)
-        _fail(where, key, f"must be one of {', '.join(allowed)}", f"Did you mean {near[0]}?" if near else None)
-    return value
+class _Reading:
+    """Read one file's plain data, and go on behind an error."""
 
+    def __init__(self, where: str) -> None:
+        self.errors: list[ConfigError] = []
+        self._where = where
 
-def _mapping(data: object, where: str, key: str) -> dict[object, object]:
-    if not isinstance(data, dict):
-        _fail(where, key or None, "must be a mapping of keys to values")
-    return data
+    def document(self, data: object) -> tuple[tuple[Entry, ...], tuple[Include, ...]]:
+        """Return the entries and the includes."""
+        top = self._mapping(data, "")
+        if top is None:
+            return (), ()
+        self._known(top, _TOP_KEYS, "")
+        if top.get("format") != FORMAT or isinstance(top.get("format"), bool):
+            self._wrong("format", f"must be {FORMAT}", "Put `format: 1` at the top of the catalog.")
+        includes = self._includes(top["include"]) if "include" in top else ()
+        actions = self._mapping(top.get("actions"), "actions") if "actions" in top or "include" not in top else {}
+        entries = [self._entry(name, value) for name, value in (actions or {}).items()]
+        return tuple(entry for entry in entries if entry is not None), includes
 
+    def _includes(self, data: object) -> tuple[Include, ...]:
+        named = [("include", data)] if isinstance(data, str) else None
+        if isinstance(data, (list, tuple)):
+            named = [(f"include[{index}]", name) for index, name in enumerate(data)]
+        if not named:
+            self._wrong("include", "must be the name of a catalog, or a list of them", "For example [other.yaml, shipped:linux].")
+            return ()
+        included: dict[str, Include] = {}
+        for key, name in named:
+            if not isinstance(name, str) or not name or not name.isprintable():
+                self._wrong(key, "must be the name of a catalog")
+            elif name in included:
+                self._wrong(key, f"names {name} a second time")
+            else:
+                included[name] = Include(name, key)
+        return tuple(included.values())
 
-def _known(data: dict[object, object], allowed: tuple[str, ...], where: str, key: str) -> None:
-    for name in data:
-        if name not in allowed:
-            near = difflib.get_close_matches(str(name), allowed, n=1)
-            place = f"{key}.{name}" if key else str(name)
-            _fail(where, place, "is not a known key", f"Did you mean {near[0]}?" if near else f"Known are {', '.join(allowed)}.")
+    def _entry(self, action: object, data: object) -> Entry | None:
+        before, key = len(self.errors), f"actions.{action}"
+        if not isinstance(action, str) or not _ACTION.fullmatch(action):
+            self._wrong(
+                key,
+                "is not the name of an action: printable ASCII without spaces, and a `*` only at the end",
+                "Write exact names such as role.grant, or a beginning such as billing.*",
+            )
+        values = self._mapping(data, key)
+        if values is None:
+            return None
+        self._known(values, _ENTRY_KEYS, key)
+        privileged = values.get("privileged", False)
+        if not isinstance(privileged, bool):
+            self._wrong(f"{key}.privileged", "must be true or false")
+        description = values.get("description", "")
+        if not isinstance(description, str):
+            self._wrong(f"{key}.description", "must be text")
+        category = self._member(values.get("category"), Category, f"{key}.category")
+        sensitivity = self._member(values.get("sensitivity"), Sensitivity, f"{key}.sensitivity")
+        paths = self._paths(values.get("required_context", []), f"{key}.required_context")
+        if len(self.errors) > before or category is None or sensitivity is None:
+            return None
+        return Entry(str(action), category, sensitivity, privileged is True, paths, str(description))
 
+    def _paths(self, data: object, key: str) -> tuple[str, ...]:
+        if not isinstance(data, (list, tuple)):
+            self._wrong(key, "must be a list of context keys", "For example [granted_role, approval.id].")
+            return ()
+        paths: list[str] = []
+        for index, path in enumerate(data):
+            if not isinstance(path, str) or not _PATH.fullmatch(path):
+                self._wrong(f"{key}[{index}]", "must be a key, or keys joined by dots, without spaces")
+            elif path in paths:
+                self._wrong(f"{key}[{index}]", f"names {path} a second time")
+            else:
+                paths.append(path)
+        return tuple(paths)
 
-def _fail(where: str, key: str | None, message: str, hint: str | None = None) -> NoReturn:
-    raise ConfigError(message, file=where, key=key, hint=hint)
+    def _member(self, value: object, members: type[M], key: str) -> M | None:
+        allowed = [str(member) for member in members]
+        if not isinstance(value, str) or value not in allowed:
+            near = difflib.get_close_matches(str(value), allowed, n=1)
+            self._wrong(key, f"must be one of {', '.join(allowed)}", f"Did you mean {near[0]}?" if near else None)
+            return None
+        return members(value)
+
+    def _mapping(self, data: object, key: str) -> dict[object, object] | None:
+        if not isinstance(data, dict):
+            self._wrong(key or None, "must be a mapping of keys to values")
+            return None
+        return data
+
+    def _known(self, data: dict[object, object], allowed: tuple[str, ...], key: str) -> None:
+        for name in data:
+            if name not in allowed:
+                near = difflib.get_close_matches(str(name), allowed, n=1)
+                place = f"{key}.{name}" if key else str(name)
+                self._wrong(place, "is not a known key", f"Did you mean {near[0]}?" if near else f"Known are {', '.join(allowed)}.")
+
+    def _wrong(self, key: str | None, message: str, hint: str | None = None) -> None:
+        self.errors.append(ConfigError(message, file=self._where, key=key, hint=hint))

@@ -1,47 +1,29 @@
-"""Read an event catalog, and put the catalog of our own actions beside it.
+"""Read an event catalog as the agent reads it, and put the catalog of our own actions beside it.
 
 Invariants: a catalog that cannot be read is an error with its file and, where there is one, its line. This module must not judge events.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
-from ruamel.yaml import YAML
-from ruamel.yaml.error import MarkedYAMLError, YAMLError
-
-from ...errors import ConfigError
+from ...config import read_catalogs
 from ...events.catalog import Catalog
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-MAX_CATALOG_BYTES: Final = 4 << 20
-
 
 def load_catalog(path: Path) -> Catalog:
-    """Read an event catalog as the agent reads it.
+    """Read an event catalog with everything it includes.
+
+    Args:
+        path: The file, or ``shipped:NAME`` for one that comes with the package.
 
     Raises:
-        ConfigError: It cannot be read, is no YAML, or an entry is wrong.
+        ConfigError: It, or a catalog that it includes, cannot be read, is no YAML, or has a wrong entry.
     """
-    file = str(path)
-    try:
-        if path.stat().st_size > MAX_CATALOG_BYTES:
-            raise ConfigError(f"the catalog has more than {MAX_CATALOG_BYTES} bytes", file=file, hint="Is it the right file?")
-        text = path.read_text("utf-8-sig")
-    except OSError as error:
-        raise ConfigError(f"cannot read the catalog: {error.strerror}", file=file, hint="Check the path.") from error
-    except UnicodeDecodeError as error:
-        raise ConfigError("the catalog is not UTF-8 text", file=file, hint="Save it as UTF-8.") from error
-    try:
-        data = YAML(typ="safe", pure=True).load(text)
-    except MarkedYAMLError as error:
-        line = error.problem_mark.line + 1 if error.problem_mark else 1
-        raise ConfigError(f"not YAML: {error.problem}", file=file, line=line, hint="Correct the line.") from error
-    except (YAMLError, ValueError, RecursionError) as error:
-        raise ConfigError("not YAML", file=file, line=1, hint="Write a mapping with format and actions.") from error
-    return Catalog.from_mapping(data, file)
+    return read_catalogs([str(path)]).catalog()
 
 
 def with_own_actions(catalog: Catalog | None) -> Catalog:

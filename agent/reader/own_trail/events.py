@@ -11,12 +11,10 @@ import json
 from dataclasses import dataclass
 from datetime import UTC
 from functools import cache
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
 from uuid import uuid4
 
 from ...errors import PermanentError
-from ...events.catalog import Catalog
 from ...events.classify import AllRule
 from ...events.schema import MAX_EVENT_ID_CHARS, MAX_NAME_CHARS
 from ...events.validate import Validator
@@ -26,7 +24,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from datetime import datetime
 
-CATALOG_FILE: Final = Path(__file__).with_name("catalog.yaml")
+    from ...events.catalog import Catalog
+
+OWN_CATALOG: Final = "shipped:trailseal"
 MAX_LINE_BYTES: Final = 200 * 1024
 """Below an agent's default bound of a line (256 KiB): a longer one would be quarantined."""
 MAX_TEXT_CHARACTERS: Final = 8192
@@ -53,9 +53,9 @@ class Recorded:
 @cache
 def own_catalog() -> Catalog:
     """Return the catalog of Trailseal's own actions."""
-    from ruamel.yaml import YAML  # noqa: PLC0415 -- the settings of a trail do not need it
+    from ...config import read_catalogs  # noqa: PLC0415 -- the settings of a trail do not need it
 
-    return Catalog.from_mapping(YAML(typ="safe", pure=True).load(CATALOG_FILE.read_text("utf-8")), str(CATALOG_FILE))
+    return read_catalogs([OWN_CATALOG]).catalog()
 
 
 def own_event(

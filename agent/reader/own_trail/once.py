@@ -21,7 +21,7 @@ from ..chain import MAX_DATA_BYTES
 from ..opening import open_store
 from ..trustfile import MAX_SEAL_BYTES
 from .events import Recorded, event_line
-from .settings import agent_command, agent_environment
+from .settings import agent_command, agent_environment, for_owner
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -76,6 +76,7 @@ def _run_agent(line: bytes, settings: OwnTrail) -> tuple[int, str]:
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
             env=agent_environment(),
+            umask=settings.umask,
         )
     except OSError as error:
         raise TransientError(f"cannot start an agent: {error.strerror}", hint="Look at the system's limits.") from error
@@ -94,8 +95,8 @@ def _run_agent(line: bytes, settings: OwnTrail) -> tuple[int, str]:
             child.kill()
             raise
     text = said.decode("utf-8", "replace")
-    with contextlib.suppress(OSError):
-        settings.log_file.write_text(text, encoding="utf-8")
+    with contextlib.suppress(OSError), open(settings.log_file, "w", encoding="utf-8", opener=for_owner) as log:
+        log.write(text)
     return child.returncode, text
 
 

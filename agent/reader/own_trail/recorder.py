@@ -10,15 +10,16 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import logging
 import os
 import signal
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Self
+from typing import IO, TYPE_CHECKING, Any, Final, Self
 
 from ...errors import PermanentError, TransientError
 from .events import Recorded, event_line
-from .settings import agent_command, agent_environment
+from .settings import agent_command, agent_environment, for_owner
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -37,6 +38,7 @@ _STEP_SECONDS: Final = 0.05
 _LONGEST_PAUSE_SECONDS: Final = 5.0
 _BEYOND_GRACE_SECONDS: Final = 15.0
 _KEPT_LOG_BYTES: Final = 4 << 20
+_LOG: Final = logging.getLogger("trailseal.own_trail")
 _CREATED: Final = 201
 _MULTI_STATUS: Final = 207
 
@@ -60,6 +62,7 @@ class Recorder:
         self._session: aiohttp.ClientSession | None = None
         self._stopping = asyncio.Event()
         self._held = ExitStack()
+        self._trouble = ""
         self.starts = 0
         """How often a child was started."""
 
@@ -169,8 +172,8 @@ class Recorder:
         try:
             async with asyncio.timeout(START_SECONDS):
                 while not await self._is_healthy():
-                    if self._keeper.done() or self.starts > 1:
-                        raise self._error("the agent for our own events does not come up")
+                    if self._trouble or self._keeper.done() or self.starts > 1:
+                        raise self._error(f"the agent for our own events does not come up{self._trouble and f': {self._trouble}'}")
                     await asyncio.sleep(_STEP_SECONDS)
         except TimeoutError:
             raise self._error("the agent for our own events does not come up") from None
@@ -190,14 +193,24 @@ class Recorder:
         pause_seconds = 0.0
         try:
             while not self._stopping.is_set():
-                await self._run_child()
+                try:
+                    await self._run_child()
+                    self._trouble = ""
+                except OSError as error:
+                    # A full disk, or no process left: that passes, and then the events are to be recorded again.
+                    self._trouble = f"it cannot be started: {error.strerror}"
+                    _LOG.warning("the agent for our own events cannot be started: %s", error.strerror)
+                    await self._end_child()
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(self._stopping.wait(), pause_seconds or _STEP_SECONDS)
                 pause_seconds = min(_LONGEST_PAUSE_SECONDS, max(0.2, pause_seconds * 2))
         finally:
-            if self._child is not None and self._child.returncode is None:
-                self._child.kill()
-                await self._child.wait()
+            await self._end_child()
+
+    async def _end_child(self) -> None:
+        if self._child is not None and self._child.returncode is None:
+            self._child.kill()
+            await self._child.wait()
 
     async def _end_orphan(self) -> None:
         """End the agent of a server that was killed and could not do it: nobody else has this folder now, and two cannot."""
@@ -226,25 +239,33 @@ class Recorder:
         return os.fsencode(self._settings.config_file) in words
 
     async def _run_child(self) -> None:
-        log = self._settings.log_file
-        with contextlib.suppress(OSError):
-            if log.stat().st_size > _KEPT_LOG_BYTES:
-                log.replace(log.with_suffix(".log.1"))
-        with log.open("ab") as said:
+        with self._opened_log() as said:
             self._child = await asyncio.create_subprocess_exec(
                 *agent_command("run", self._settings),
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=asyncio.subprocess.DEVNULL,
                 stderr=said,
                 env=agent_environment(),
+                umask=self._settings.umask,
                 # A terminal's Ctrl-C ends the server, which then ends the agent: the last events are recorded in between.
                 start_new_session=True,
             )
         self.starts += 1
-        self._settings.process_file.write_text(str(self._child.pid), encoding="ascii")
+        self._note(self._child.pid)
         if self._stopping.is_set():
             self._child.terminate()
         await self._child.wait()
+
+    def _opened_log(self) -> IO[bytes]:
+        log = self._settings.log_file
+        with contextlib.suppress(OSError):
+            if log.stat().st_size > _KEPT_LOG_BYTES:
+                log.replace(log.with_suffix(".log.1"))
+        return open(log, "ab", opener=for_owner)
+
+    def _note(self, pid: int) -> None:
+        with open(self._settings.process_file, "w", encoding="ascii", opener=for_owner) as file:
+            file.write(str(pid))
 
     def _error(self, message: str) -> TransientError:
         return TransientError(message, hint=f"{self._settings.log_file} has what the agent says.")

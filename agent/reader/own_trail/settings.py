@@ -2,8 +2,9 @@
 
 A folder holds all of it: the configuration (`agent.yaml`), the agent's state, its log, a lock, and the socket where there is one.
 
-Invariants: the folder is the user's alone (0700); one process at a time writes the configuration and runs the agent; no path or name is
-taken for a variable (`$`) by the configuration's reader. This module must not start anything.
+Invariants: the folder is made for the user alone (0700), and so are the files in it (0600), whatever the umask; one process at a time
+writes the configuration and runs the agent; no path or name is taken for a variable (`$`) by the configuration's reader. This module must
+not start anything.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from ...errors import ConfigError, StateInUseError
 from ..opening import Reach
-from .events import CATALOG_FILE
+from .events import OWN_CATALOG
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -61,6 +62,8 @@ class OwnTrail:
         max_age_seconds: How long an event waits at most until it is sealed.
         heartbeat_seconds: How often a long-running agent seals an empty batch.
         grace_seconds: How long an orderly end may wait for the store.
+        umask: The agent's, which bounds who may look into the folders of a store; -1: this process's. The agent's state is for its
+            owner alone in any case.
     """
 
     store: str
@@ -74,6 +77,7 @@ class OwnTrail:
     max_age_seconds: float = 1.0
     heartbeat_seconds: float = 60.0
     grace_seconds: float = 25.0
+    umask: int = -1
 
     @property
     def home(self) -> Path:
@@ -120,7 +124,7 @@ class OwnTrail:
             "instance": self.instance,
             "state": str(self.home / "state"),
             "sources": [{"id": self.service, "audit": {"all": True}, **source}],
-            "catalog": str(CATALOG_FILE),
+            "catalog": OWN_CATALOG,
             "observability": "none",
             "seal": {"max_age": f"{self.max_age_seconds}s", "heartbeat": f"{self.heartbeat_seconds}s"},
             "spool": {"max_bytes": "256MiB", "when_full": "block"},
@@ -150,7 +154,8 @@ class OwnTrail:
             self.home.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._claim()
             new = self.config_file.with_suffix(".new")
-            new.write_text(f"# Written by trailseal for the trail of its own events; changes are lost.\n{text}\n", encoding="utf-8")
+            with open(new, "w", encoding="utf-8", opener=for_owner) as file:
+                file.write(f"# Written by trailseal for the trail of its own events; changes are lost.\n{text}\n")
             new.replace(self.config_file)
         except OSError as error:
             raise ConfigError(f"cannot write in {self.home}: {error.strerror}", hint="Name a folder that you can write.") from error
@@ -163,7 +168,8 @@ class OwnTrail:
         try:
             known = os.fsdecode(remembered.read_bytes())
         except FileNotFoundError:
-            remembered.write_bytes(os.fsencode(self.place))
+            with open(remembered, "wb", opener=for_owner) as file:
+                file.write(os.fsencode(self.place))
             return
         if known != self.place:
             raise ConfigError(
@@ -193,6 +199,11 @@ class OwnTrail:
             yield
         finally:
             os.close(lock)
+
+
+def for_owner(path: str, flags: int) -> int:
+    """Open a file so that one that is new can be read by its owner alone: an opener for `open`."""
+    return os.open(path, flags | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
 
 
 def _locked(lock: int) -> bool:

@@ -7,6 +7,7 @@ from ruamel.yaml import YAML
 
 from agent.errors import ConfigError
 from agent.events import Catalog, Category, Sensitivity
+from agent.events.catalog import Listing
 
 ROOT = Path(__file__).resolve().parents[3]
 PLAIN = {"category": "security", "sensitivity": "low"}
@@ -119,3 +120,58 @@ def test_the_catalog_that_is_shipped_is_valid_and_demands_what_made_an_action_pr
     assert "granted_role" in grant.required_context
     assert {entry.category for entry in shipped.entries} == set(Category)
     assert all(entry.description.endswith(".") for entry in shipped.entries)
+
+
+def test_every_error_of_a_file_is_found_and_what_is_right_is_read_all_the_same() -> None:
+    data = {
+        "format": 2,
+        "include": ["a.yaml", "a.yaml", 3, "\ud800", "b.yaml"],
+        "what": 1,
+        "actions": {
+            "a b": PLAIN,
+            "good": PLAIN,
+            "bad": {
+                "category": "secrity",
+                "sensitivity": "huge",
+                "privileged": "yes",
+                "required_context": ["x", "x", "y z"],
+                "description": 1,
+            },
+            "worse": [],
+        },
+    }
+    listing = Listing.from_mapping(data, "c.yaml")
+    assert [entry.action for entry in listing.entries] == ["good"]
+    assert [tuple(include) for include in listing.includes] == [("a.yaml", "include[0]"), ("b.yaml", "include[4]")]
+    assert [error.key for error in listing.errors] == [
+        "what",
+        "format",
+        "include[1]",
+        "include[2]",
+        "include[3]",
+        "actions.a b",
+        "actions.bad.privileged",
+        "actions.bad.description",
+        "actions.bad.category",
+        "actions.bad.sensitivity",
+        "actions.bad.required_context[1]",
+        "actions.bad.required_context[2]",
+        "actions.worse",
+    ]
+
+
+@pytest.mark.parametrize("include", [[], {}, None, 7, ""])
+def test_an_include_that_names_nothing_is_an_error(include: object) -> None:
+    [error] = Listing.from_mapping({"format": 1, "include": include, "actions": {}}, "c.yaml").errors
+    assert error.key == "include"
+
+
+def test_a_file_may_only_include_but_not_say_nothing() -> None:
+    assert Listing.from_mapping({"format": 1, "include": "a.yaml"}, "c.yaml").errors == ()
+    [error] = Listing.from_mapping({"format": 1}, "c.yaml").errors
+    assert error.key == "actions"
+
+
+def test_plain_data_alone_cannot_include() -> None:
+    with pytest.raises(ConfigError, match=r"c\.yaml: include: names other files"):
+        Catalog.from_mapping({"format": 1, "include": ["a.yaml"], "actions": {}}, "c.yaml")
