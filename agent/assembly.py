@@ -14,12 +14,16 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
+import msgspec
+from msgspec import UNSET, UnsetType
+
 from . import __version__
 from .errors import ConfigError, FormatError
 from .events.validate import Validator
 from .passthrough import PassThrough
 from .sealer import Identity
 from .separator import Separator
+from .trail.manifest import Where
 from .trail.note import SigningKey
 from .trail.ulid import new_ulid
 from .vitals.clock import boot_id
@@ -29,8 +33,9 @@ if TYPE_CHECKING:
 
     from .config import Settings, SourceKind
     from .config import Source as SourceSettings
-    from .events.classify import Rule
+    from .events.mappings.joining import Joining
     from .intake import Append, Cursor, Intake
+    from .mapped import RedactingSeparator
     from .observer import Observer
     from .shipper import ForkFoundError
     from .sources.base import Sink, Source
@@ -41,7 +46,7 @@ if TYPE_CHECKING:
 class MakeSeparator(Protocol):
     """Make a separator for one source; each serves one thread."""
 
-    def __call__(self, *, has_offsets: bool = True) -> Separator:
+    def __call__(self, *, has_offsets: bool = True) -> Separator | RedactingSeparator:
         """Return it; `has_offsets` as `Separator` has it."""
         ...
 
@@ -56,7 +61,15 @@ def identity(settings: Settings) -> Identity:
         host=socket.gethostname(),
         boot_id=boot_id(),
         config_sha256=settings.config_sha256,
+        where=_where(settings),
+        pseudonym_key=",".join(sorted(set(settings.pseudonym_keys.values()))) or UNSET,
     )
+
+
+def _where(settings: Settings) -> Where | UnsetType:
+    """Return where in a cluster the agent runs, as far as the configuration says."""
+    said = {name: value for name, value in msgspec.structs.asdict(settings.where).items() if value}
+    return Where(**said) if said else UNSET
 
 
 def enrolment_key(settings: Settings) -> SigningKey | None:
@@ -132,8 +145,6 @@ def sources(settings: Settings, intake: Intake, passing: Sink, clock: Clock, obs
         ConfigError: The catalog cannot be read, or a stream has no parent to hand it over.
     """
     around = _Surroundings(settings, intake, passing, clock, observer)
-    catalog = settings.load_catalog()
-    keep = settings.observability.kind != "none"
     makers: dict[SourceKind, Callable[[SourceSettings, _Surroundings, MakeSeparator], list[Source]]] = {
         "file": _files,
         "container": _containers,
@@ -144,15 +155,29 @@ def sources(settings: Settings, intake: Intake, passing: Sink, clock: Clock, obs
     }
     made: list[tuple[SourceSettings, Source]] = []
     for source in settings.sources:
-        rule = settings.rule_for(source)
-
-        def make_separator(source_id: str = source.id, rule: Rule = rule, *, has_offsets: bool = True) -> Separator:
-            # What a stream gives up is stated without the bytes of its other lines, so these are always told apart.
-            kept = keep or not has_offsets
-            return Separator(source_id, rule, Validator(rule, catalog), keep_observability=kept, has_offsets=has_offsets)
-
-        made += [(source, each) for each in makers[source.kind](source, around, make_separator)]
+        made += [(source, each) for each in makers[source.kind](source, around, partial(_separator, settings, source))]
     return made
+
+
+def _separator(settings: Settings, source: SourceSettings, *, has_offsets: bool = True) -> Separator | RedactingSeparator:
+    """Make the separator of one source, for one thread."""
+    # What a stream gives up is stated without the bytes of its other lines, so these are always told apart.
+    keep = settings.observability.kind != "none" or not has_offsets
+    selection, redactor = settings.selection_for(source), settings.redactor_for(source, os.environ)
+    rule = selection or settings.rule_for(source)
+    validator = Validator(rule, settings.load_catalog())
+    if selection is None and redactor is None:
+        return Separator(source.id, rule, validator, keep_observability=keep, has_offsets=has_offsets)
+    from .mapped import AsItIs, MappedSeparator, RedactingSeparator
+
+    make = RedactingSeparator if selection is None else MappedSeparator
+    interpreter = selection or AsItIs(rule, validator)
+    return make(source.id, interpreter, validator, keep_observability=keep, has_offsets=has_offsets, redactor=redactor)
+
+
+def _joining(settings: Settings, source: SourceSettings) -> Joining | None:
+    selection = settings.selection_for(source)
+    return None if selection is None else selection.joining
 
 
 def _files(source: SourceSettings, around: _Surroundings, make_separator: MakeSeparator) -> list[Source]:
@@ -168,6 +193,7 @@ def _files(source: SourceSettings, around: _Surroundings, make_separator: MakeSe
         around.clock,
         TailSettings(line_limit=settings.limits.line_bytes),
         rule=settings.rule_for(source),
+        joining=_joining(settings, source),
         problem=partial(around.observer.problem, source.id),
     )
     return [made]
@@ -187,6 +213,7 @@ def _containers(source: SourceSettings, around: _Surroundings, make_separator: M
         around.clock,
         TailSettings(line_limit=settings.limits.line_bytes),
         rule=settings.rule_for(source),
+        joining=_joining(settings, source),
         problem=partial(around.observer.problem, source.id),
     )
     return [made]
@@ -205,9 +232,11 @@ def _streams(source: SourceSettings, around: _Surroundings, make_separator: Make
         line_limit=settings.limits.line_bytes,
         resume_bytes=min(RESUME_BYTES, settings.spool.max_bytes // 8),
     )
-    is_audit = settings.rule_for(source).is_audit
+    is_audit, joining = settings.rule_for(source).is_audit, _joining(settings, source)
     return [
-        StreamSource(stream, make_separator(has_offsets=False), is_audit, around.intake, around.passing, around.clock, options)
+        StreamSource(
+            stream, make_separator(has_offsets=False), is_audit, around.intake, around.passing, around.clock, options, joining=joining
+        )
         for stream in streams
     ]
 
@@ -260,6 +289,7 @@ def _socket(source: SourceSettings, around: _Surroundings, make_separator: MakeS
         around.clock,
         file_id=_new_name(around.clock),
         listeners=around.intake.listeners,
+        joining=_joining(around.settings, source),
         settings=SocketSettings(line_limit=around.settings.limits.line_bytes),
         problem=partial(around.observer.problem, source.id),
     )

@@ -35,6 +35,8 @@ _ATTRIBUTES: Final = {
     "view": "view_command",
     "grant": "grant_command",
     "drill": "drill_command",
+    "catalog": "catalog_command",
+    "map": "map_command",
 }
 """The commands whose function could not have the command's own name."""
 
@@ -61,6 +63,8 @@ COMMANDS: Final = {
     "grant": ("agent.reader.view.cli", "Give an auditor a link to that page, for a scope and a time."),
     "drill": ("agent.reader.drill.cli", "Tamper with a copy of a store in every known way, and see that it is caught."),
     "copy": ("agent.commands.copy", "Copy a store's trails into another store, checked on the way."),
+    "catalog": ("agent.commands.catalog", "List, check and compare event catalogs: what is expected to be recorded."),
+    "map": ("agent.commands.map", "Show what a mapping makes of lines of another format."),
     "version": ("agent.commands.version", "Print the version."),
 }
 """Every command: the module that defines it, and its summary."""

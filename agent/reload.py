@@ -90,7 +90,10 @@ def _identity(path: str) -> Identity | None:
 
 def files_of(settings: Settings) -> tuple[str, ...]:
     """Return the files whose content decides what a configuration says."""
-    return (settings.file, *([] if settings.catalog is None else [settings.catalog]))
+    catalogs = () if settings.catalog_reading is None else settings.catalog_reading.files
+    redactions = (settings.redaction, *(source.redaction for source in settings.sources))
+    keys = {redaction.key_file: None for redaction in redactions if redaction is not None and redaction.key_file is not None}
+    return (settings.file, *catalogs, *(reading.path for reading in settings.mapping_readings.values()), *keys)
 
 
 def read_again(reread: Callable[[], Settings], running: Settings) -> Settings:
@@ -107,6 +110,9 @@ def read_again(reread: Callable[[], Settings], running: Settings) -> Settings:
     try:
         wanted = reread()
         wanted.load_catalog()
+        for source in wanted.sources:
+            wanted.selection_for(source)
+            wanted.redactor_for(source, os.environ)
     except TrailsealError:
         raise
     except Exception as error:
@@ -120,9 +126,12 @@ def source_key(settings: Settings, source: SourceSettings) -> tuple[object, ...]
     """Return everything that decides what a source does: with an equal key it may run on."""
     return (
         source,
-        settings.rule_for(source),
+        None if source.mapping is not None else settings.rule_for(source),
+        tuple(settings.mapping_sha256[name] for name in source.mapping or ()),
         settings.catalog,
         settings.catalog_sha256,
+        source.redaction or settings.redaction,
+        settings.pseudonym_keys.get(settings.redaction_key(source)),
         settings.limits,
         settings.spool.when_full,
         settings.observability.kind == "none",

@@ -38,6 +38,7 @@ from .trail.manifest import (
     RecordCounts,
     SpoolState,
     Totals,
+    Where,
 )
 from .trail.merkle import EMPTY_ROOT, Frontier
 from .trail.note import SigningKey
@@ -80,6 +81,12 @@ class Identity(msgspec.Struct, frozen=True):
     host: str
     boot_id: str
     config_sha256: str
+    where: Where | UnsetType = UNSET
+    pseudonym_key: str | UnsetType = UNSET
+
+    def state(self, heartbeat_seconds: float) -> AgentState:
+        """Return what a manifest says of the agent."""
+        return AgentState(self.version, self.host, self.boot_id, self.config_sha256, heartbeat_seconds, self.pseudonym_key, self.where)
 
 
 class Sealer:
@@ -302,7 +309,7 @@ class Sealer:
             totals=pending.totals(head.totals),
             spool=waiting,
             clock=self._clock.state(),
-            agent=self._agent_state(),
+            agent=self._identity.state(self._policy.heartbeat_seconds),
             unclean=unclean,
         )
         return sealed(manifest, cut.frontier, origin, (self._key,), head.signing_key, cut.data, pending.total("bytes_lost"))
@@ -337,7 +344,7 @@ class Sealer:
             totals=Totals(records=0, events=0, quarantined=0, gaps=0, lines=0, observability=0, bytes_lost=0),
             spool=held,
             clock=self._clock.state(),
-            agent=self._agent_state(),
+            agent=self._identity.state(self._policy.heartbeat_seconds),
             key=str(key.verifier),
             continues=continues,
         )
@@ -392,7 +399,3 @@ class Sealer:
 
     def _age_seconds(self, observed: str) -> float:
         return max(0.0, round((self._clock.now() - datetime.fromisoformat(observed)).total_seconds(), 3))
-
-    def _agent_state(self) -> AgentState:
-        who = self._identity
-        return AgentState(who.version, who.host, who.boot_id, who.config_sha256, self._policy.heartbeat_seconds)

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from datetime import datetime  # noqa: TC003 - dataclass annotations are resolved by documentation and type tools
 from typing import TYPE_CHECKING, Protocol
 
-from .trail.records import QuarantineReason, event_block, quarantine_body
+from .trail.records import QuarantineReason, event_block, oversize_body, quarantine_body
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -113,6 +113,14 @@ class Separator:
             occurred_max=judgement.occurred_max,
             outcomes=judgement.outcomes,
         )
+
+    def overlong(self, observed_at: str, head: bytes, length: int, sha256_hex: str, at: Span | None, member: bytes) -> bytes:
+        """Return the body that stands for a line over the size limit; the arguments are those of `oversize_body`."""
+        return oversize_body(self._source, observed_at, head, length, sha256_hex, at, member=member)
+
+    def quarantined(self, observed_at: str, reason: QuarantineReason, detail: str, raw: bytes) -> bytes:
+        """Return the body that keeps a message which cannot be an event; the arguments are those of `quarantine_body`."""
+        return quarantine_body(self._source, observed_at, reason, detail, raw)
 
     def _with_rejected(  # noqa: PLR0913, PLR0917 -- everything that `separate` has found out
         self,

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from ..config import Settings, Store
+    from ..events.catalog import Catalog
 
 
 class Finding(NamedTuple):
@@ -54,6 +55,7 @@ def examine(settings: Settings) -> Iterator[Finding]:
     catalog = settings.load_catalog()
     count = len(catalog.entries)
     yield Finding("catalog", ok=True, detail=f"{count} actions" if settings.catalog else "none: no action has required context")
+    yield from _mappings(settings, catalog)
     for source in settings.sources:
         if source.file is not None:
             found = sum(len(glob.glob(pattern, recursive=True)) for pattern in source.file)  # noqa: PTH207  absolute patterns
@@ -64,6 +66,26 @@ def examine(settings: Settings) -> Iterator[Finding]:
     for store in settings.stores:
         yield _store(store)
     yield _state(Path(settings.state))
+
+
+def _mappings(settings: Settings, catalog: Catalog) -> Iterator[Finding]:
+    """Compile the mappings that sources name, run the examples that they carry, and hold their events against the catalog."""
+    from ..events.mappings import run_examples
+    from ..events.remarks import unmet
+
+    for name, reading in settings.mapping_readings.items():
+        wrong = run_examples(reading.mapping)
+        wrong += [
+            f"{one.action} lacks context.{one.missing_context}" for one in unmet(reading.mapping.examples, catalog) if one.missing_context
+        ]
+        rules, examples = len(reading.mapping.rules), len(reading.mapping.examples)
+        yield Finding(f"mapping {name}", ok=not wrong, detail="; ".join(wrong[:3]) or f"{rules} rules, {examples} examples as expected")
+    for source in settings.sources:
+        settings.selection_for(source)
+        redaction, redactor = source.redaction or settings.redaction, settings.redactor_for(source, os.environ)
+        if redaction is not None and redactor is not None:
+            key = "no key" if redactor.key_id is None else f"key {redactor.key_id}"
+            yield Finding(f"redaction of {source.id}", ok=True, detail=f"{len(redaction.rules)} rules, {key}")
 
 
 def _store(store: Store) -> Finding:

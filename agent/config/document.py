@@ -202,6 +202,20 @@ def read_document(path: str, environ: Mapping[str, str] | None) -> Node:
             "Name another one with --config FILE." if isinstance(error, FileNotFoundError) else "The agent's user must be able to read it."
         )
         raise ConfigError(f"cannot read this file: {error.strerror}", file=path, hint=hint) from error
+    return parse_document(path, content, environ)
+
+
+def parse_document(path: str, content: bytes, environ: Mapping[str, str] | None) -> Node:
+    """Parse the content of a YAML file and return its root node, which is a mapping.
+
+    Args:
+        path: The file, for messages and relative paths.
+        content: Its bytes.
+        environ: As for `read_document`.
+
+    Raises:
+        ConfigError: The content is not UTF-8, not YAML 1.2, empty, or not one mapping.
+    """
     try:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -242,3 +256,10 @@ def _hint(text: str, line: int) -> str:
     if "${" in near:
         return 'Inside { } and [ ], put "${NAME}" in quotes.'
     return "Look at the indentation, quotes and brackets up to this line."
+
+
+def nearest_line(lines: Mapping[str, int], key: str) -> int:
+    """Return the line of a key, or of the nearest key above it that stands in the file; `lines` are those of `Node.plain`."""
+    while key and key not in lines:
+        key = max(key.rpartition(".")[0], key.rpartition("[")[0], key=len)
+    return lines.get(key, 1)

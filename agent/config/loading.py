@@ -8,20 +8,26 @@ from __future__ import annotations
 
 import socket
 from fnmatch import fnmatchcase
-from hashlib import sha256
-from pathlib import Path, PurePath
+from pathlib import PurePath
 from typing import TYPE_CHECKING, Final, Literal
 from urllib.parse import quote
 
 import msgspec
 
+from ..errors import ConfigError
 from ..trail.layout import fold_name
+from .catalogs import read_catalogs
 from .document import Node, read_document
-from .settings import Document, Settings, Source
-from .values import FilePath, Section
+from .redaction import load_key
+from .sections import Section
+from .settings import Document, Settings
+from .sources import Source
+from .values import FilePath
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+
+    from .mappings import MappingReading
 
 _STREAM_IDS: Final = {"command": "command", "pipe": "stdin"}
 
@@ -43,8 +49,15 @@ def load(path: str, environ: Mapping[str, str]) -> Settings:
     values = {field.name: getattr(document, field.name) for field in msgspec.structs.fields(Document)}
     values["instance"] = document.instance or fold_name(environ.get("HOSTNAME") or socket.gethostname())
     settings = Settings(**values, file=path, lines=lines)
-    if settings.catalog is not None:
-        settings = msgspec.structs.replace(settings, catalog_sha256=_hash_of_catalog(settings, settings.catalog))
+    if settings.catalog:
+        reading = read_catalogs(settings.catalog)
+        settings = msgspec.structs.replace(settings, catalog_sha256=reading.sha256, catalog_reading=reading)
+    names = tuple(dict.fromkeys(name for source in settings.sources for name in source.mapping or ()))
+    if names:
+        readings = _read_mappings(settings, names)
+        hashes = {name: reading.sha256 for name, reading in readings.items()}
+        settings = msgspec.structs.replace(settings, mapping_sha256=hashes, mapping_readings=readings)
+    settings = msgspec.structs.replace(settings, pseudonym_keys=_read_key_ids(settings, environ))
     _check_streams(settings)
     _check_files(settings)
     _check_journals(settings)
@@ -125,12 +138,25 @@ def _note_lines(node: Node, lines: dict[str, int]) -> None:
             _note_lines(child, lines)
 
 
-def _hash_of_catalog(settings: Settings, path: str) -> str:
-    """Return the hex SHA-256 of the catalog's bytes."""
-    try:
-        return sha256(Path(path).read_bytes()).hexdigest()
-    except OSError as error:
-        raise settings.error("catalog", f"cannot read {path}: {error.strerror}") from error
+def _read_key_ids(settings: Settings, environ: Mapping[str, str]) -> dict[str, str]:
+    """Return the ids of the keys that pseudonyms are made with, so that another key is another configuration."""
+    said = {settings.redaction_key(source): source.redaction for source in settings.sources if source.redaction is not None}
+    keys = {where: load_key(one, settings.error, where, environ) for where, one in {"redaction": settings.redaction, **said}.items() if one}
+    return {where: key.id for where, key in keys.items() if key is not None}
+
+
+def _read_mappings(settings: Settings, names: Sequence[str]) -> dict[str, MappingReading]:
+    """Read the files of mappings; few agents have any, and what compiles them is not small."""
+    from .mappings import read_mapping
+
+    readings: dict[str, MappingReading] = {}
+    for name in names:
+        try:
+            readings[name] = read_mapping(name)
+        except ConfigError as error:
+            index = next(index for index, source in enumerate(settings.sources) if name in (source.mapping or ()))
+            raise settings.error(f"sources[{index}].mapping", error.message, error.hint) from error
+    return readings
 
 
 def _check_streams(settings: Settings) -> None:

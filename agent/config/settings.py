@@ -2,184 +2,48 @@
 
 A field's name in the file is the key people write (`max_age`); its name in the code carries the unit (`max_age_seconds`).
 Invariants: a `Settings` is complete and consistent; all its paths are absolute; nothing about it changes.
-This module must not read files other than the catalog, and must not look at the environment.
+This module must not read files, and must not look at the environment.
 """
 
 from __future__ import annotations
 
 import json
-import os
 from hashlib import sha256
-from ipaddress import ip_address
-from typing import TYPE_CHECKING, Annotated, Final, Literal, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Final, Literal
 
 import msgspec
 
 from ..errors import ConfigError
 from ..events.catalog import Catalog
-from ..events.classify import DEFAULT_FIELD, DEFAULT_VALUE, AllRule, FieldRule, PrefixRule, Rule
 from .bucket import Store
-from .document import Node, read_document
+from .catalogs import CatalogPaths, CatalogReading
+from .document import Node, nearest_line
+from .redaction import Redaction, load_redactor
+from .sections import Sections
+from .sources import Audit, Source
 from .values import (
     Address,
-    Command,
     Duration,
     FilePath,
     Flag,
     FoldedName,
-    Globs,
     Listen,
-    Mode,
-    Name,
-    Sections,
+    PlaceName,
     Size,
-    Text,
-    Texts,
     Word,
-    listed,
 )
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from ..events.classify import Rule
+    from ..events.mappings.selection import Selection
+    from ..events.redaction import Redactor
+    from .mappings import MappingReading  # noqa: TC004 -- msgspec does not resolve the types of a struct that it never decodes
+
 KIB: Final = 1 << 10
 MIB: Final = 1 << 20
 GIB: Final = 1 << 30
-
-SourceKind: TypeAlias = Literal["file", "container", "pipe", "command", "journal", "socket"]
-SOURCE_KINDS: Final[tuple[SourceKind, ...]] = ("file", "container", "pipe", "command", "journal", "socket")
-MAX_SOCKET_PATH_BYTES: Final = 107
-"""What fits into ``sockaddr_un`` with the NUL behind it (unix(7))."""
-
-
-class Audit(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Say which lines are audit lines: by a field (the default), by a prefix, or all of them.
-
-    Attributes:
-        field: Top-level field of the JSON object.
-        value: The value that marks an audit event.
-        prefix: The text before the JSON object.
-        all: Every line that is not blank is an audit line.
-    """
-
-    field: Annotated[str | None, Text()] = None
-    value: Annotated[str | None, Text()] = None
-    prefix: Annotated[str | None, Text()] = None
-    all: Annotated[bool, Flag()] = False
-
-    def __post_init__(self) -> None:
-        """Refuse combinations of the three ways, and what the rule itself refuses."""
-        by_field = self.field is not None or self.value is not None
-        if by_field + (self.prefix is not None) + self.all > 1:
-            raise ValueError("choose one of: field and value, prefix, all")
-        try:
-            self.rule()
-        except ConfigError as error:
-            raise ValueError(error.message.removeprefix("audit.")) from error
-
-    def rule(self) -> Rule:
-        """Return the classification rule."""
-        if self.all:
-            return AllRule()
-        if self.prefix is not None:
-            return PrefixRule(self.prefix)
-        return FieldRule(self.field or DEFAULT_FIELD, self.value or DEFAULT_VALUE)
-
-
-class Journal(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Say which entries of the systemd journal are read: those of any of the units, and those with any of the identifiers.
-
-    Attributes:
-        units: systemd units, ``.service`` understood where a name has no suffix.
-        identifiers: Syslog identifiers, as in ``SYSLOG_IDENTIFIER=``.
-        all: Every entry.
-        directory: The absolute path of a folder of journal files; the machine's own journal if None.
-    """
-
-    units: Annotated[tuple[str, ...], Texts()] = ()
-    identifiers: Annotated[tuple[str, ...], Texts()] = ()
-    all: Annotated[bool, Flag()] = False
-    directory: Annotated[str | None, FilePath()] = None
-
-    def __post_init__(self) -> None:
-        """Refuse a journal source that selects nothing, or both everything and something."""
-        if self.all == bool(self.units or self.identifiers):
-            raise ValueError("say which entries: units, identifiers or both; or all: true alone")
-
-
-class Socket(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Say where events can be posted to.
-
-    Attributes:
-        listen: The TCP address, or None.
-        path: The absolute path of the socket in the file system, or None.
-        mode: That socket's permission bits.
-        allow_remote: Whether `listen` may be an address that other machines can reach.
-    """
-
-    listen: Annotated[Address | None, Listen()] = None
-    path: Annotated[str | None, FilePath()] = None
-    mode: Annotated[int, Mode()] = 0o660
-    allow_remote: Annotated[bool, Flag()] = False
-
-    def __post_init__(self) -> None:
-        """Refuse a socket nobody can reach, and one that anybody can unless that is wanted."""
-        if self.listen is None and self.path is None:
-            raise ValueError("a socket needs listen, path or both")
-        if self.path is not None and len(os.fsencode(self.path)) > MAX_SOCKET_PATH_BYTES:
-            raise ValueError(f"a socket's path has at most {MAX_SOCKET_PATH_BYTES} bytes, and {self.path} is longer")
-        if self.listen is not None and not self.allow_remote and not _is_loopback(self.listen.host):
-            raise ValueError(
-                f"{self.listen} can be reached from other machines, and whoever reaches it can write audit events; "
-                "listen on 127.0.0.1 or [::1], or set allow_remote: true"
-            )
-
-
-class Source(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Say where lines come from; exactly one of the kinds is set.
-
-    Attributes:
-        id: The source's name in records and metrics.
-        file: Absolute file patterns (glob, `**` for any depth).
-        container: Absolute patterns of container log files, likewise.
-        pipe: Always ``stdin``.
-        command: The program to start, whose stdout and stderr are read.
-        journal: Entries of the systemd journal.
-        socket: Where events are posted to over HTTP.
-        audit: The rule for this source; the common one if None, and every line of a socket.
-    """
-
-    id: Annotated[str, Name()]
-    file: Annotated[tuple[str, ...] | None, Globs()] = None
-    container: Annotated[tuple[str, ...] | None, Globs()] = None
-    pipe: Annotated[Literal["stdin"] | None, Word(("stdin",))] = None
-    command: Annotated[tuple[str, ...] | None, Command()] = None
-    journal: Journal | None = None
-    socket: Socket | None = None
-    audit: Audit | None = None
-
-    def __post_init__(self) -> None:
-        """Refuse a source that is none or several of the kinds."""
-        kinds = [kind for kind in SOURCE_KINDS if getattr(self, kind) is not None]
-        if len(kinds) != 1:
-            known = listed(SOURCE_KINDS)
-            what = f"none of {known}" if not kinds else " and ".join(kinds)
-            raise ValueError(f"a source has exactly one of {known}, and this one has {what}")
-
-    @property
-    def kind(self) -> SourceKind:
-        """Which of the kinds it is."""
-        return next(kind for kind in SOURCE_KINDS if getattr(self, kind) is not None)
-
-    @property
-    def is_stream(self) -> bool:
-        """Whether it is read through the relay: it has an end of its own, and what is read cannot be read again."""
-        return self.kind in {"pipe", "command"}
-
-    @property
-    def patterns(self) -> tuple[str, ...]:
-        """The file patterns of a file or container source; none of another."""
-        return self.file or self.container or ()
 
 
 class Observability(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -253,6 +117,22 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     line_bytes: Annotated[int, Size(1 * KIB, 1 * MIB - 4 * KIB)] = 256 * KIB
 
 
+class Where(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Say where in a cluster the agent runs, as the downward API tells it; empty is not known.
+
+    Attributes:
+        namespace: The Kubernetes namespace.
+        pod: The pod's name.
+        container: The name of the container that is watched.
+        node: The node's name.
+    """
+
+    namespace: Annotated[str, PlaceName()] = ""
+    pod: Annotated[str, PlaceName()] = ""
+    container: Annotated[str, PlaceName()] = ""
+    node: Annotated[str, PlaceName()] = ""
+
+
 class Log(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Set the agent's own log.
 
@@ -270,10 +150,12 @@ class Document(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         namespace: First part of the origin, folded.
         service: Second part of the origin, folded.
         instance: Last part of the origin, folded; `load` puts the host's name where the file has none.
+        where: Where in a cluster the agent runs.
         state: The absolute path of the state directory.
         sources: Where lines come from.
         audit: Which lines are audit lines, where a source does not say.
-        catalog: The absolute path of the event catalog, or None.
+        redaction: What is redacted before anything is stored, where a source does not say.
+        catalog: The event catalogs, as absolute paths or ``shipped:NAME``; a later one wins over an earlier one.
         observability: Where the other lines go.
         seal: When batches are sealed.
         spool: The bounds of the durable buffer.
@@ -290,10 +172,12 @@ class Document(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     namespace: Annotated[str, FoldedName()]
     service: Annotated[str, FoldedName()]
     instance: Annotated[str, FoldedName()] = ""
+    where: Where = Where()
     state: Annotated[str, FilePath()]
     sources: Annotated[tuple[Source, ...], Sections(Source)] = ()
     audit: Audit = Audit()
-    catalog: Annotated[str | None, FilePath(must_exist=True)] = None
+    redaction: Redaction | None = None
+    catalog: Annotated[tuple[str, ...], CatalogPaths()] = ()
     observability: Annotated[Observability, ObservabilityReader()] = Observability()
     seal: Seal = Seal()
     spool: Spool = Spool()
@@ -313,62 +197,80 @@ class Settings(Document, frozen=True, kw_only=True, forbid_unknown_fields=True):
     Attributes:
         file: The configuration file's path as the user wrote it.
         lines: The line of every key that stands in the file, by dotted path.
-        catalog_sha256: Hex SHA-256 of the catalog's bytes when they were read, or None.
+        catalog_sha256: What tells one content of all catalog files from another (`CatalogReading.sha256`), or None.
+        catalog_reading: What was found in them when the configuration was read, or None.
+        mapping_sha256: Hex SHA-256 of the files of the mappings that sources name, by those names.
+        pseudonym_keys: The ids of the keys that pseudonyms are made with, by the dotted keys of what names them.
+        mapping_readings: What was found in the files of the mappings that sources name, by those names.
     """
 
     file: str
     lines: dict[str, int]
     catalog_sha256: str | None = None
+    catalog_reading: CatalogReading | None = None
+    mapping_sha256: dict[str, str] = {}
+    mapping_readings: dict[str, MappingReading] = {}
+    pseudonym_keys: dict[str, str] = {}
 
     @property
     def config_sha256(self) -> str:
-        """Hex SHA-256 of the effective settings: keys sorted, compact JSON, with the catalog's hash, without file and lines."""
-        effective = msgspec.to_builtins(self)
-        del effective["file"], effective["lines"]
+        """Hex SHA-256 of the effective settings: keys sorted, compact JSON, with catalogs' and mappings' hashes, without file and lines."""
+        effective = msgspec.to_builtins(msgspec.structs.replace(self, catalog_reading=None, mapping_readings={}))
+        del effective["file"], effective["lines"], effective["catalog_reading"], effective["mapping_readings"]
         return sha256(json.dumps(effective, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()).hexdigest()
 
     def source(self, source_id: str) -> Source:
         """Return the source with this id (KeyError if there is none)."""
         return {source.id: source for source in self.sources}[source_id]
 
+    def selection_for(self, source: Source) -> Selection | None:
+        """Return the mappings that make events of a source's lines; None if it has none.
+
+        Raises:
+            ConfigError: A mapping is wrong, or two of them do not go together; with file, line and key.
+        """
+        if source.mapping is None:
+            return None
+        from ..events.mappings.selection import Selection
+
+        chosen = tuple(self.mapping_readings[name].in_zone(source.zone) for name in source.mapping)
+        try:
+            return Selection(chosen)
+        except ConfigError as error:
+            index = self.sources.index(source)
+            raise self.error(f"sources[{index}].mapping", error.message, error.hint) from error
+
+    def redactor_for(self, source: Source, environ: Mapping[str, str]) -> Redactor | None:
+        """Make the redactor of a source; None if nothing of it is redacted.
+
+        Args:
+            source: The source.
+            environ: The environment variables, of which one may hold a key.
+
+        Raises:
+            ConfigError: The key cannot be read, others may read it too, or it is none.
+        """
+        redaction = source.redaction or self.redaction
+        return None if redaction is None else load_redactor(redaction, self.error, self.redaction_key(source), environ)
+
+    def redaction_key(self, source: Source) -> str:
+        """Return the dotted key of what says how a source is redacted."""
+        return "redaction" if source.redaction is None else f"sources[{self.sources.index(source)}].redaction"
+
     def rule_for(self, source: Source | str) -> Rule:
         """Return the rule that tells the source's audit lines: its own, or the common one; of a socket without its own, all."""
         chosen = self.source(source) if isinstance(source, str) else source
         common = Audit(all=True) if chosen.kind == "socket" else self.audit
-        return (chosen.audit or common).rule()
+        return self.selection_for(chosen) or (chosen.audit or common).rule()
 
     def error(self, key: str, message: str, hint: str | None = None) -> ConfigError:
         """Return (not raise) the error for a key, with the file and the line of the key or of the nearest key above it."""
-        return ConfigError(message, file=self.file, line=_nearest_line(self.lines, key), key=key, hint=hint)
+        return ConfigError(message, file=self.file, line=nearest_line(self.lines, key), key=key, hint=hint)
 
     def load_catalog(self) -> Catalog:
-        """Read the event catalog; an empty one, under which every action is uncatalogued, if none is configured.
+        """Return the event catalog as it was read; an empty one, under which every action is uncatalogued, if none is configured.
 
         Raises:
-            ConfigError: The file cannot be read, or an entry is wrong; it names the catalog's file, line and key.
+            ConfigError: A catalog's file cannot be read, or an entry is wrong; it names that file, the line and the key.
         """
-        if self.catalog is None:
-            return Catalog()
-        lines: dict[str, int] = {}
-        data = read_document(self.catalog, environ=None).plain(lines)
-        try:
-            return Catalog.from_mapping(data, self.catalog)
-        except ConfigError as error:
-            message = error.message.removeprefix(f"{self.catalog}: ").removeprefix(f"{error.key}: ")
-            line = _nearest_line(lines, error.key or "")
-            raise ConfigError(message, file=self.catalog, line=line, key=error.key, hint=error.hint) from error
-
-
-def _is_loopback(host: str) -> bool:
-    """Tell whether an address is this machine's alone; of names only ``localhost`` is known to be (RFC 6761 section 6.3)."""
-    try:
-        return ip_address(host.partition("%")[0]).is_loopback
-    except ValueError:
-        return host.lower().rstrip(".") == "localhost"
-
-
-def _nearest_line(lines: Mapping[str, int], key: str) -> int:
-    """Return the line of a key, or of the nearest key above it that stands in the file."""
-    while key and key not in lines:
-        key = max(key.rpartition(".")[0], key.rpartition("[")[0], key=len)
-    return lines.get(key, 1)
+        return Catalog() if self.catalog_reading is None else self.catalog_reading.catalog()

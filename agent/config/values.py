@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from glob import escape
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Final, Generic, Protocol, TypeVar, get_args, get_origin
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import msgspec
 
@@ -37,11 +37,11 @@ _SIZE_UNITS: Final = {
     "": 1,
 }
 _INTEGER = re.compile(r"[0-9]{1,18}")
+_MAX_PLACE_CHARS: Final = 253
+"""What a name in the DNS has at most, and so one of Kubernetes (RFC 1123)."""
 _MODE = re.compile(r"0?[0-7]{3}")
 _ADDRESS = re.compile(r"(?:\[(?P<six>[0-9A-Fa-f:.%\w]+)\]|(?P<host>[^:\[\]\s/]+)):(?P<port>[0-9]{1,5})")
 _MAX_PORT: Final = 65535
-
-S = TypeVar("S", bound=msgspec.Struct)
 
 
 class Reader(Protocol):
@@ -96,6 +96,18 @@ class Text:
         text = node.text
         if not text or "\0" in text:
             raise node.error("must not be empty" if not text else "must not contain a NUL character")
+        return text
+
+
+@dataclass(frozen=True, slots=True)
+class PlaceName:
+    """Read a name that may be empty, as a variable is that nobody set; empty means that it is not known."""
+
+    def read(self, node: Node) -> str:
+        """Return the name, at most 253 characters of printable text, or nothing."""
+        text = node.text if node.kind == "text" else Text().read(node)
+        if len(text) > _MAX_PLACE_CHARS or not text.isprintable():
+            raise node.error(f"must be at most {_MAX_PLACE_CHARS} printable characters")
         return text
 
 
@@ -263,6 +275,36 @@ class Texts:
 
 
 @dataclass(frozen=True, slots=True)
+class MappingNames:
+    """Read one mapping or a list of them: the name of one that comes with the program, or the path of a file."""
+
+    def read(self, node: Node) -> tuple[str, ...]:
+        """Return the names, and absolute paths; a path has a slash in it or ends in ``.yaml``."""
+        Texts().read(node)
+        return tuple(self._one(each) for each in (node.elements() if node.kind == "list" else [node]))
+
+    def _one(self, node: Node) -> str:
+        name = Text().read(node)
+        return FilePath(must_exist=True).read(node) if "/" in name or name.endswith((".yaml", ".yml")) else name
+
+
+@dataclass(frozen=True, slots=True)
+class Zone:
+    """Read a time zone."""
+
+    def read(self, node: Node) -> str:
+        """Return ``UTC``, an offset such as ``+02:00``, or a name of the IANA database that this machine knows."""
+        from ..events.mappings.times import zone_of  # noqa: PLC0415 -- few sources have one
+
+        name = Text().read(node)
+        if zone_of(name) is None:
+            raise node.error(
+                f"{node.shown} is no time zone that is known here", "UTC, an offset such as +02:00, or a name such as Europe/Berlin."
+            )
+        return name
+
+
+@dataclass(frozen=True, slots=True)
 class Mode:
     """Read permission bits as chmod(1) writes them, in octal."""
 
@@ -301,62 +343,6 @@ class Listen:
         if found is None or int(found["port"]) > _MAX_PORT:
             raise node.error(f"must be host:port or none, not {node.shown}", "For example 127.0.0.1:9600, 0.0.0.0:9600 or [::1]:9600.")
         return Address(found["six"] or found["host"], int(found["port"]))
-
-
-@dataclass(frozen=True)
-class Section(Generic[S]):
-    """Read a mapping into a Struct, by the readers in its annotations."""
-
-    struct: type[S]
-
-    def read(self, node: Node) -> S:
-        """Return the Struct; its own checks (`__post_init__`) may refuse the combination of values."""
-        fields = {field.encode_name: field for field in msgspec.structs.fields(self.struct)}
-        if node.kind != "mapping":
-            raise node.error(f"must be a mapping with {listed(tuple(fields))}, not {node.shown}")
-        values: dict[str, Any] = {}
-        for name, child in node.pairs():
-            if name not in fields:
-                hint = did_you_mean(name, tuple(fields)) or f"Known here: {', '.join(fields)}."
-                raise child.error("unknown key", hint)
-            values[fields[name].name] = reader_of(fields[name].type).read(child)
-        for name, field in fields.items():
-            if field.required and field.name not in values:
-                raise node.child(name).error("this key is missing")
-        try:
-            return self.struct(**values)
-        except ValueError as error:
-            raise node.error(str(error)) from error
-
-
-@dataclass(frozen=True)
-class Sections(Generic[S]):
-    """Read a list of mappings with different ids."""
-
-    struct: type[S]
-
-    def read(self, node: Node) -> tuple[S, ...]:
-        """Return the Structs in the file's order."""
-        if node.kind != "list":
-            raise node.error(f"must be a list, not {node.shown}", "Begin each entry with a hyphen, as in - {id: …}.")
-        section, lines = Section(self.struct), dict[str, int]()
-        values: list[S] = []
-        for each in node.elements():
-            value = section.read(each)
-            name = getattr(value, "id")  # noqa: B009 - which Struct it is, only the annotation knows
-            if name in lines:
-                raise each.error(f'the id "{name}" is taken; first in line {lines[name]}', "Give each its own id.")
-            lines[name] = each.line
-            values.append(value)
-        return tuple(values)
-
-
-def reader_of(annotation: Any) -> Reader:
-    """Return the reader that a setting's annotation names: the first extra of `Annotated`, or the (optional) Struct itself."""
-    if get_origin(annotation) is Annotated:
-        reader: Reader = get_args(annotation)[1]
-        return reader
-    return Section(next((each for each in get_args(annotation) if each is not type(None)), annotation))
 
 
 def folder_of(node: Node) -> Path:

@@ -14,7 +14,6 @@ bounded however hostile the block. This module must not decide what is an audit 
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from dataclasses import dataclass, field
 from datetime import datetime  # noqa: TC003 - dataclass annotations are resolved by documentation and type tools
@@ -25,7 +24,7 @@ import orjson
 
 from .catalog import UNCATALOGUED, Catalog, Entry
 from .classify import FieldRule
-from .reading import read_strictly
+from .reading import read_strictly, same_but_for_spelling
 from .schema import Event, bounded_types, exact_type, explain, is_utc_time
 from .verdict import Accepted, Reason, Rejection, Verdict, rejection
 
@@ -41,12 +40,6 @@ _SUBGROUP_LINES: Final = 16
 _SHAPES_KEPT: Final = 1024
 _SHAPE_CHARS_KEPT: Final = 2048
 _LONGEST_Z_TIME_CHARS: Final = len("2026-01-08T14:32:07.123456789Z")
-
-# What json.dumps of Python (beyond ASCII), json_encode of PHP (also the slash) and Go (<, > and &) escape by default.
-_NEEDLESS_ESCAPE = re.compile(
-    rb"\\(?:/|u(?:003[cCeE]|0026|(?!00[0-7])(?![dD][89a-fA-F])[0-9a-fA-F]{4}"
-    rb"|[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}))"
-)
 
 _Key: TypeAlias = tuple[object, ...]
 """A shape: action, outcome, then the context's key names (with their own, where a value is an object)."""
@@ -194,7 +187,7 @@ class Validator:
             # One call a line, not one for the array: it proves that each line is one whole value.
             objects = list(map(orjson.loads, lines))
             written = orjson.dumps(objects)
-            if written != joined and not _same_but_for_spelling(joined, written):
+            if written != joined and not same_but_for_spelling(joined, written):
                 return None
             events, nested = self._convert(objects)
         except (ValueError, TypeError, RecursionError, OverflowError, msgspec.MsgspecError):
@@ -255,21 +248,6 @@ class Validator:
                     self._shapes.clear()
                 self._shapes[key] = shape
         return found
-
-
-def _same_but_for_spelling(joined: bytes, written: bytes) -> bool:
-    """Tell whether text and rewritten text differ in white space and needless escapes alone.
-
-    Undoing an escape of a character that is neither quote, backslash nor control adds and removes no key and no value, so
-    equal bytes still prove that nothing was swallowed. (Behind an escaped backslash it gives text unlike any rewritten one.)
-    """
-    if b"\\" in joined:
-        joined = _NEEDLESS_ESCAPE.sub(_plain, joined)
-    return written in {joined, msgspec.json.format(joined, indent=-1)}
-
-
-def _plain(escape: re.Match[bytes]) -> bytes:
-    return str(orjson.loads(b'"' + escape[0] + b'"')).encode("utf-8")
 
 
 def _key_shape(item: tuple[str, object]) -> object:

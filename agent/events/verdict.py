@@ -30,6 +30,7 @@ class Reason(StrEnum):
     INVALID_VALUE = "invalid_value"
     NOT_UTC = "not_utc"
     MISSING_CONTEXT = "missing_context"
+    NOT_MAPPED = "not_mapped"
 
 
 class Accepted(NamedTuple):

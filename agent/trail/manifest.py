@@ -19,6 +19,8 @@ Count = Annotated[int, Meta(ge=0, le=2**63 - 1)]
 Sha256Hex = Annotated[str, Meta(pattern=r"\A[0-9a-f]{64}\Z")]
 UtcTime = Annotated[str, Meta(pattern=r"\A[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,9})?Z\Z")]
 Seconds = int | float
+PlaceName = Annotated[str, Meta(min_length=1, max_length=253)]
+PseudonymKeyIds = Annotated[str, Meta(pattern=r"\A[0-9a-f]{8}(,[0-9a-f]{8})*\Z", max_length=1024)]
 
 
 class ManifestReason(StrEnum):
@@ -131,14 +133,43 @@ class ClockState(_Part, frozen=True):
     max_error_seconds: Seconds | None
 
 
+class Where(_Part, frozen=True):
+    """Say where an agent runs in a cluster, as the cluster says it; what is not known is left out.
+
+    Attributes:
+        namespace: The Kubernetes namespace.
+        pod: The pod's name.
+        container: The name of the container that is watched.
+        node: The node's name.
+    """
+
+    namespace: PlaceName | UnsetType = UNSET
+    pod: PlaceName | UnsetType = UNSET
+    container: PlaceName | UnsetType = UNSET
+    node: PlaceName | UnsetType = UNSET
+
+
 class AgentState(_Part, frozen=True):
-    """Who wrote the batch, with which configuration, and how often it promises a heartbeat."""
+    """Who wrote the batch, with which configuration, and how often it promises a heartbeat.
+
+    Attributes:
+        version: The program's version.
+        host: The machine's name.
+        boot_id: The kernel's boot id.
+        config_sha256: SHA-256 (hex) of the effective settings.
+        heartbeat_seconds: How often a batch is promised.
+        pseudonym_key: The ids of the keys that pseudonyms are made with, sorted, joined by commas; left out where nothing is redacted by
+            a key.
+        where: Where in a cluster it runs; left out where that is not known.
+    """
 
     version: str
     host: str
     boot_id: str
     config_sha256: Sha256Hex
     heartbeat_seconds: Seconds
+    pseudonym_key: PseudonymKeyIds | UnsetType = UNSET
+    where: Where | UnsetType = UNSET
 
 
 class Continues(_Part, frozen=True):
@@ -247,5 +278,10 @@ def _contradiction(manifest: Manifest) -> str | None:
         (opening == (manifest.previous is None), "all batches but the first have a previous seal"),
         (opening == (manifest.key is not UNSET) == (manifest.continues is not UNSET), "key and continues belong to batch 0"),
         ((reason is ManifestReason.RESUME) == (manifest.unclean is not UNSET), "unclean belongs to resume"),
+        (_in_order(manifest.agent.pseudonym_key), "the ids of its pseudonym keys are not sorted, each once"),
     )
     return next((broken for holds, broken in rules if not holds), None)
+
+
+def _in_order(ids: str | UnsetType) -> bool:
+    return ids is UNSET or (named := ids.split(",")) == sorted(set(named))

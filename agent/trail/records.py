@@ -14,6 +14,7 @@ from __future__ import annotations
 import base64
 import codecs
 from enum import StrEnum
+from functools import lru_cache
 from itertools import chain
 from typing import TYPE_CHECKING, Final, NamedTuple
 
@@ -22,11 +23,9 @@ import msgspec
 from ..errors import FormatError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
-_SEQ: Final = b'{"seq":'
 _AT: Final = b'"at":['
-_MAX_SEQ_DIGITS: Final = 19
 _NEWLINE: Final = "an event holds a newline and cannot be one record line"
 _encode: Final = msgspec.json.Encoder().encode
 
@@ -61,6 +60,8 @@ class QuarantineReason(StrEnum):
     """The catalog requires a context field for this action that the event does not have."""
     MULTI_LINE = "multi_line"
     """A message of several lines, from a source whose messages are not lines by themselves."""
+    NOT_MAPPED = "not_mapped"
+    """A mapping could make no event of the line; the detail names the mapping, its rule and what was missing."""
 
 
 class GapCause(StrEnum):
@@ -190,33 +191,65 @@ def event_block(
     return block
 
 
-def mapped_event_body(
-    source: str,
-    observed_at: str,
-    event: bytes,
-    *,
-    raw: bytes | None = None,
-    redacted: Sequence[str] = (),
-    at: tuple[int, int] | None = None,
-) -> bytes:
-    """Return the body of an event that is not the service's own bytes any more.
+class Reworked(NamedTuple):
+    """Be an event that is not, or not only, the service's own bytes: a mapping made it, or something was removed from it.
+
+    Attributes:
+        event: The event after mapping and redaction, a JSON object without newlines.
+        mapping: ``<mapping>/<rule>`` that made it; empty if the service did.
+        client: The dotted names of the fields that the service took from its client as they were.
+        raw: The original line, where a mapping made the event; None where it had to be given up.
+        redacted: The dotted names of what was removed or pseudonymised; ``raw`` among them if the original line is not the whole one.
+        at: The byte offset and length of the original line in its source.
+        member: An encoded member with a comma behind, to stand after the source.
+    """
+
+    event: bytes
+    mapping: str = ""
+    client: tuple[str, ...] = ()
+    raw: bytes | None = None
+    redacted: tuple[str, ...] = ()
+    at: tuple[int, int] | None = None
+    member: bytes = b""
+
+
+def _names(name: str, names: tuple[str, ...]) -> bytes:
+    """Return a member that lists names, with a comma before; nothing if there are none."""
+    return b',"%b":%b' % (name.encode(), _encode(names)) if names else b""
+
+
+@lru_cache(maxsize=1024)
+def _client(names: tuple[str, ...]) -> bytes:
+    """Return the member for what the client said; its names stand in mappings and come from no line."""
+    return _names("client", names)
+
+
+@lru_cache(maxsize=1024)
+def _made_by(mapping: str) -> bytes:
+    return b',"mapping":' + _text(mapping) if mapping else b""
+
+
+def reworked_block(source: str, observed_at: str, events: Iterable[Reworked]) -> bytes:
+    """Return the bodies of reworked events, each with a newline after it.
 
     Args:
         source: The source's id.
-        observed_at: When the line was read, RFC 3339 in UTC with microseconds.
-        event: The event after mapping and redaction, a JSON object without newlines.
-        raw: The original line, where a mapping made the event and nothing had to be removed from it.
-        redacted: The dotted names of the fields that were removed or pseudonymised.
-        at: The byte offset and length of the original line in its source.
+        observed_at: When the lines were read, RFC 3339 in UTC with microseconds.
+        events: The events.
 
     Raises:
-        FormatError: The event holds a newline, which would end its record.
+        FormatError: An event holds a newline, which would end its record.
     """
-    if b"\n" in event:
-        raise FormatError(_NEWLINE)
-    head = b',"kind":"event","source":%b,%b"observed_at":%b,"event":' % (_text(source), _at(at), _text(observed_at))
-    original = b"" if raw is None else b"," + _exact("raw", raw)
-    return head + event + original + (b',"redacted":%b' % _encode(list(redacted)) if redacted else b"") + b"}"
+    head = b',"kind":"event","source":%b,' % _text(source)
+    time = b'"observed_at":%b,"event":' % _text(observed_at)
+    parts: list[bytes] = []
+    for event, mapping, client, raw, redacted, at, member in events:
+        if b"\n" in event:
+            raise FormatError(_NEWLINE)
+        original = b"" if raw is None else b"," + _exact("raw", raw)
+        made, removed = _made_by(mapping) + _client(client), _names("redacted", redacted)
+        parts += (head, member, _at(at), time, event, made, original, removed, b"}\n")
+    return b"".join(parts)
 
 
 def _quarantine_head(source: str, observed_at: str, reason: QuarantineReason, at: tuple[int, int] | None, member: bytes) -> bytes:
@@ -238,6 +271,7 @@ def quarantine_body(
     at: tuple[int, int] | None = None,
     *,
     member: bytes = b"",
+    redacted: tuple[str, ...] = (),
 ) -> bytes:
     """Return the body that keeps a line which is no valid event.
 
@@ -249,12 +283,50 @@ def quarantine_body(
         raw: The whole line, any bytes.
         at: The byte offset and length of the line in its source.
         member: An encoded member with a comma behind, to stand after the source.
+        redacted: What was removed from it, if anything was.
     """
-    return b'%b"detail":%b,%b}' % (_quarantine_head(source, observed_at, reason, at, member), _text(detail), _exact("raw", raw))
+    head = _quarantine_head(source, observed_at, reason, at, member)
+    return b'%b"detail":%b,%b%b}' % (head, _text(detail), _exact("raw", raw), _names("redacted", redacted))
+
+
+def withheld_body(
+    source: str,
+    observed_at: str,
+    reason: QuarantineReason,
+    detail: str,
+    length: int,
+    digest: str | None,
+    at: tuple[int, int] | None = None,
+    *,
+    member: bytes = b"",
+) -> bytes:
+    """Return the body that stands for a line which is no valid event, and in which what must be removed cannot be told from the rest.
+
+    Args:
+        source: The source's id.
+        observed_at: When the line was read, RFC 3339 in UTC with microseconds.
+        reason: Why it is not an event.
+        detail: What exactly is wrong.
+        length: The whole line's length in bytes.
+        digest: Its HMAC-SHA-256 under the pseudonym key, in hex; None if there is no key.
+        at: The byte offset and length of the line in its source.
+        member: An encoded member with a comma behind, to stand after the source.
+    """
+    keyed = b"" if digest is None else b'"hmac_sha256":%b,' % _text(digest)
+    head = _quarantine_head(source, observed_at, reason, at, member)
+    return b'%b"detail":%b,"length":%d,%b"redacted":["raw"]}' % (head, _text(detail), length, keyed)
 
 
 def oversize_body(
-    source: str, observed_at: str, head: bytes, length: int, sha256_hex: str, at: tuple[int, int] | None = None, *, member: bytes = b""
+    source: str,
+    observed_at: str,
+    head: bytes,
+    length: int,
+    sha256_hex: str | None,
+    at: tuple[int, int] | None = None,
+    *,
+    member: bytes = b"",
+    redacted: tuple[str, ...] = (),
 ) -> bytes:
     """Return the body that stands for a line over the size limit: length, SHA-256 and first bytes.
 
@@ -263,16 +335,18 @@ def oversize_body(
         observed_at: When the line was read, RFC 3339 in UTC with microseconds.
         head: The line's first bytes. A character of UTF-8 cut in two at their end is left out.
         length: The whole line's length in bytes.
-        sha256_hex: The SHA-256 of the whole line, in lower-case hex.
+        sha256_hex: The SHA-256 of the whole line, in lower-case hex; None where it would let a guess be checked.
         at: The byte offset and length of the line in its source.
         member: An encoded member with a comma behind, to stand after the source.
+        redacted: What was removed from it, if anything was.
     """
     try:
         shown = codecs.getincrementaldecoder("utf-8")().decode(head).encode()
     except UnicodeDecodeError:
         shown = head
     start = _quarantine_head(source, observed_at, QuarantineReason.TOO_LONG, at, member)
-    return b'%b"length":%d,"sha256":%b,%b}' % (start, length, _text(sha256_hex), _exact("head", shown))
+    hashed = b"" if sha256_hex is None else b'"sha256":%b,' % _text(sha256_hex)
+    return b'%b"length":%d,%b%b%b}' % (start, length, hashed, _exact("head", shown), _names("redacted", redacted))
 
 
 def gap_body(  # noqa: PLR0913, PLR0917 -- one argument for every field of the line
@@ -313,85 +387,3 @@ def gap_body(  # noqa: PLR0913, PLR0917 -- one argument for every field of the l
     if path is not None:
         body += b',"path":' + _text(path)
     return body + b"}"
-
-
-def number_lines(bodies: Sequence[bytes], first_seq: int) -> list[bytes]:
-    """Return the lines: every body with its seq before it, counted up from ``first_seq``."""
-    return [b'{"seq":%d%b' % numbered for numbered in enumerate(bodies, first_seq)]
-
-
-def strip_seq(line: bytes) -> tuple[int, bytes]:
-    """Return a line's seq and its body, the inverse of :func:`number_lines`.
-
-    Raises:
-        FormatError: The line does not begin with a seq in its shortest form.
-    """
-    comma = line.find(b",", len(_SEQ))
-    digits = line[len(_SEQ) : comma]
-    too_long_or_padded = len(digits) > _MAX_SEQ_DIGITS or (digits.startswith(b"0") and len(digits) > 1)
-    if not line.startswith(_SEQ) or comma < 0 or not digits.isdigit() or too_long_or_padded:
-        raise FormatError("the record does not begin with a seq")
-    return int(digits), line[comma:]
-
-
-class EventHead(msgspec.Struct, frozen=True, gc=False):
-    """The two fields of an event that seals and duplicate checks need."""
-
-    event_id: str = ""
-    occurred_at: str = ""
-
-
-class RecordHead(msgspec.Struct, frozen=True, gc=False):
-    """What a verifier needs of a record; other fields are skipped, their syntax is checked.
-
-    Attributes:
-        seq: The leaf's index.
-        kind: Which kind of record it is.
-        source: The source's id.
-        observed_at: When the line was read.
-        at: Byte offset and length in the source, where the source has them.
-        event: The event's id and time; None for other kinds.
-    """
-
-    seq: int
-    kind: RecordKind
-    source: str
-    observed_at: str
-    at: tuple[int, int] | None = None
-    event: EventHead | None = None
-
-
-_decoder: Final = msgspec.json.Decoder(RecordHead)
-
-
-def decode_record(line: bytes) -> RecordHead:
-    """Read the head of one record line.
-
-    Raises:
-        FormatError: It is not a record.
-    """
-    try:
-        return _decoder.decode(line)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise FormatError(f"a line is not a record: {error}") from error
-
-
-def decode_records(lines: Sequence[bytes], first_seq: int) -> list[RecordHead]:
-    """Read the heads of many record lines and check their numbers.
-
-    Args:
-        lines: Record lines, in their order.
-        first_seq: The seq that the first one must have; every next one has the next.
-
-    Raises:
-        FormatError: A line is not a record, or its number is not the expected one, at its beginning or where a parser
-            that takes the last of two equal keys looks.
-    """
-    try:
-        heads = _decoder.decode_lines(b"\n".join(lines))
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise FormatError(f"a line after seq {first_seq} is not a record: {error}") from error
-    seqs = range(first_seq, first_seq + len(lines))
-    if [head.seq for head in heads] != list(seqs) or not all(map(bytes.startswith, lines, [b'{"seq":%d,"kind":"' % seq for seq in seqs])):
-        raise FormatError(f"the records do not count up from seq {first_seq}")
-    return heads

@@ -11,7 +11,7 @@ from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
 import msgspec
-from msgspec import UNSET
+from msgspec import UNSET, UnsetType
 
 from agent.trail.batch import BatchBuilder
 from agent.trail.layout import Origin, data_key, seal_key
@@ -27,6 +27,7 @@ from agent.trail.manifest import (
     SourceProgress,
     SpoolState,
     Totals,
+    Where,
     Window,
 )
 from agent.trail.merkle import Frontier
@@ -94,6 +95,7 @@ class TrailFactory:
         self.now = start
         self.monotonic_ns = 1_000_000_000_000
         self.boot_id = BOOT_ID
+        self.where: Where | UnsetType = UNSET
         self.heartbeat_seconds = heartbeat_seconds
         self.frontier = Frontier.empty()
         self.batch = 0
@@ -240,7 +242,9 @@ class TrailFactory:
             totals=self.totals,
             spool=SpoolState(0, 0, 0.0),
             clock=ClockState(synchronized=True, offset_seconds=0.000113, max_error_seconds=0.0052),
-            agent=AgentState("0.1.0", "web-1.example", self.boot_id, sha256(b"config").hexdigest(), self.heartbeat_seconds),
+            agent=AgentState(
+                "0.1.0", "web-1.example", self.boot_id, sha256(b"config").hexdigest(), self.heartbeat_seconds, where=self.where
+            ),
             key=self.vkey if opening else UNSET,
             continues=self.continues if opening else UNSET,
             unclean=UNSET if unclean is None else unclean,

@@ -55,6 +55,9 @@ def error_of(folder: Path, content: str | bytes, monkeypatch: pytest.MonkeyPatch
     return caught.value
 
 
+SOURCE_KEYS = "id, file, container, pipe, command, journal, socket, audit, mapping, zone and redaction"
+
+
 @pytest.mark.parametrize(
     ("text", "line"),
     [
@@ -79,7 +82,7 @@ def error_of(folder: Path, content: str | bytes, monkeypatch: pytest.MonkeyPatch
         (HEAD + "sources: app\n" + STORES, 't.yaml:4: sources: must be a list, not "app"'),
         (
             HEAD + "sources: [app]\n" + STORES,
-            't.yaml:4: sources[0]: must be a mapping with id, file, container, pipe, command, journal, socket and audit, not "app"',
+            f't.yaml:4: sources[0]: must be a mapping with {SOURCE_KEYS}, not "app"',
         ),
         (BASE + "ephemeral: yes\n", 't.yaml:8: ephemeral: must be true or false, not "yes"'),
         (BASE + "ephemeral: 1\n", 't.yaml:8: ephemeral: must be true or false, not "1"'),
@@ -217,7 +220,7 @@ def test_the_line_that_is_printed(tmp_path, monkeypatch, text, line):
     [
         (BASE + "spol: {}\n", "Did you mean spool?"),
         (BASE + "seal: {max_bites: 1}\n", "Did you mean max_bytes?"),
-        (BASE + "xyzzy: 1\n", "Known here: namespace, service, instance, state,"),
+        (BASE + "xyzzy: 1\n", "Known here: namespace, service, instance, where,"),
         (BASE.replace("id: app", "id: My App"), "Try my-app."),
         (BASE + "log: {level: warn}\n", "Did you mean warning?"),
         (BASE + "seal:\n\tmax_age: 5s\n", "Indent with spaces"),

@@ -10,7 +10,8 @@ import zstandard
 from agent.errors import FormatError, IntegrityError
 from agent.trail.batch import BatchBuilder, read_blocks, read_data
 from agent.trail.merkle import Frontier, leaf_hash, leaf_hashes
-from agent.trail.records import decode_records, event_block, event_bodies, number_lines
+from agent.trail.record_lines import decode_records, number_lines
+from agent.trail.records import event_block, event_bodies
 from tests.unit.trail.samples import TIME, cut_of, events
 
 START = Frontier.empty().append(leaf_hash(b"manifest of batch 0"))

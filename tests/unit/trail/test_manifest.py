@@ -12,6 +12,7 @@ from agent.trail.manifest import (
     Manifest,
     ManifestReason,
     RecordCounts,
+    Where,
     decode_manifest,
     encode_manifest,
 )
@@ -52,6 +53,26 @@ def test_the_keys_of_the_parts_stand_in_the_order_of_the_format():
     assert list(keys["spool"]) == ["records", "bytes", "oldest_age_seconds"]
     assert list(keys["clock"]) == ["synchronized", "offset_seconds", "max_error_seconds"]
     assert list(keys["agent"]) == ["version", "host", "boot_id", "config_sha256", "heartbeat_seconds"]
+
+
+def test_where_an_agent_runs_and_by_which_key_it_redacts_stand_behind_what_was_always_there():
+    placed = msgspec.structs.replace(BEAT.agent, pseudonym_key="0badcafe,0badf00d", where=Where(pod="web-1", node="node-7"))
+    line = encode_manifest(changed(BEAT, agent=placed))
+    assert line == encode_manifest(BEAT).replace(
+        b'"heartbeat_seconds":60}',
+        b'"heartbeat_seconds":60,"pseudonym_key":"0badcafe,0badf00d","where":{"pod":"web-1","node":"node-7"}}',
+    )
+    assert decode_manifest(line).agent == placed
+    wrong_ones = (
+        b'"where":{"pod":""}',
+        b'"where":{"node":"n","pod":"p"}',
+        b'"where":null',
+        b'"where":{"rack":"r"}',
+        b'"pseudonym_key":"0BAD"',
+    )
+    for wrong in wrong_ones:
+        with pytest.raises(FormatError):
+            decode_manifest(encode_manifest(BEAT).replace(b'"heartbeat_seconds":60}', b'"heartbeat_seconds":60,' + wrong + b"}"))
 
 
 def test_what_was_written_is_read_and_written_again():

@@ -7,24 +7,21 @@ from hashlib import sha256
 import pytest
 
 from agent.errors import FormatError
+from agent.trail.record_lines import EventHead, RecordHead, decode_record, decode_records, number_lines, strip_seq
 from agent.trail.records import (
     Certainty,
-    EventHead,
     GapCause,
     QuarantineReason,
-    RecordHead,
     RecordKind,
-    decode_record,
-    decode_records,
+    Reworked,
     event_affixes,
     event_block,
     event_bodies,
     gap_body,
-    mapped_event_body,
-    number_lines,
     oversize_body,
     quarantine_body,
-    strip_seq,
+    reworked_block,
+    withheld_body,
 )
 
 TIME = "2026-01-08T14:32:07.201934Z"
@@ -73,7 +70,7 @@ def test_an_event_with_a_newline_cannot_forge_a_second_record(at):
     with pytest.raises(FormatError):
         event_block("s", TIME, forged, at)
     with pytest.raises(FormatError):
-        mapped_event_body("s", TIME, forged[0])
+        reworked_block("s", TIME, [Reworked(forged[0])])
 
 
 def test_every_event_needs_its_place():
@@ -81,14 +78,32 @@ def test_every_event_needs_its_place():
         event_block("s", TIME, EVENTS, [(0, 1)])
 
 
-def test_a_mapped_event_keeps_the_original_line_and_names_what_was_removed():
-    body = mapped_event_body("nginx", TIME, b'{"a":1}', raw=b'GET "/"', redacted=["actor.session"], at=(0, 7))
-    assert line(body) == (
-        b'{"seq":5,"kind":"event","source":"nginx","at":[0,7],"observed_at":"2026-01-08T14:32:07.201934Z",'
-        b'"event":{"a":1},"raw":"GET \\"/\\"","redacted":["actor.session"]}'
+def test_a_reworked_event_keeps_the_original_line_and_says_how_it_was_made():
+    whole = Reworked(
+        b'{"a":1}',
+        mapping="web-access/denied",
+        client=("context.user_agent",),
+        raw=b'GET "/"',
+        redacted=("actor.session",),
+        at=(0, 7),
+        member=b'"container":{"id":"c0"},',
     )
-    assert json.loads(line(mapped_event_body("nginx", TIME, b"{}", raw=b"\xff")))["raw_base64"] == "/w=="
-    assert set(json.loads(line(mapped_event_body("nginx", TIME, b"{}")))) == {"seq", "kind", "source", "observed_at", "event"}
+    assert line(reworked_block("nginx", TIME, [whole]).removesuffix(b"\n")) == (
+        b'{"seq":5,"kind":"event","source":"nginx","container":{"id":"c0"},"at":[0,7],"observed_at":"2026-01-08T14:32:07.201934Z",'
+        b'"event":{"a":1},"mapping":"web-access/denied","client":["context.user_agent"],"raw":"GET \\"/\\"","redacted":["actor.session"]}'
+    )
+    assert json.loads(line(reworked_block("s", TIME, [Reworked(b"{}", raw=b"\xff")])))["raw_base64"] == "/w=="
+    assert set(json.loads(line(reworked_block("s", TIME, [Reworked(b"{}")])))) == {"seq", "kind", "source", "observed_at", "event"}
+    assert reworked_block("s", TIME, []) == b""
+
+
+def test_a_line_that_cannot_be_kept_is_stated_by_its_length_and_under_a_key_by_its_digest():
+    body = withheld_body("app", TIME, QuarantineReason.NOT_JSON, "", 17, "ab" * 32, (3, 17))
+    assert line(body) == (
+        b'{"seq":5,"kind":"quarantine","source":"app","at":[3,17],"observed_at":"2026-01-08T14:32:07.201934Z","reason":"not_json",'
+        b'"detail":"","length":17,"hmac_sha256":"%b","redacted":["raw"]}' % (b"ab" * 32)
+    )
+    assert b"hmac" not in withheld_body("app", TIME, QuarantineReason.NOT_JSON, "", 17, None)
 
 
 def test_a_quarantined_line_is_written_as_the_format_shows():
