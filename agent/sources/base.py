@@ -8,15 +8,17 @@ This module holds types only; it must not open files, look at the clock or know 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from datetime import datetime
     from typing import TypeAlias
 
+    from ..events.mappings.header import Header
     from ..separator import Places, Separated
+    from ..trail.records import QuarantineReason
 
     ProblemReport: TypeAlias = Callable[[str, str | None], None]
     """Called with a path and what is wrong with it, or with None once it is cured."""
@@ -72,5 +74,45 @@ class BlockSeparator(Protocol):
             offset: Where the block begins in the source, in bytes.
             observed_at: When it was read.
             places: Where its lines lie instead, where the block was made out of what the source holds.
+        """
+        ...
+
+    def overlong(self, observed_at: str, head: bytes, length: int, sha256_hex: str, at: tuple[int, int] | None, member: bytes) -> bytes:
+        """Return the record body that stands for a line over the size limit.
+
+        Args:
+            observed_at: When its end was read.
+            head: Its first bytes.
+            length: Its length in bytes.
+            sha256_hex: Its SHA-256 in hex.
+            at: Where it lies in the source and how many bytes it takes there; None where that means nothing.
+            member: What the record gets after the source.
+        """
+        ...
+
+    def quarantined(self, observed_at: str, reason: QuarantineReason, detail: str, raw: bytes) -> bytes:
+        """Return the record body that keeps a message which cannot be an event.
+
+        Args:
+            observed_at: When it was read.
+            reason: Why it cannot.
+            detail: The same in words.
+            raw: The message.
+        """
+        ...
+
+
+@runtime_checkable
+class UnitSeparator(BlockSeparator, Protocol):
+    """Separate messages that may have several lines as well: what a source's mapping can make events of."""
+
+    def separate_units(self, units: Sequence[bytes], headers: Sequence[Header | None] | None, offset: int, observed_at: str) -> Separated:
+        """Return the records and the observability bytes of messages, each of which counts as one line.
+
+        Args:
+            units: The messages, each without a newline at its end; those that pass get one.
+            headers: What came beside each of them; None if nothing comes beside any.
+            offset: Where the first begins in the source, in bytes; each has one more byte for its end.
+            observed_at: When they were read.
         """
         ...

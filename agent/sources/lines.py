@@ -19,6 +19,8 @@ import hashlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, TypeAlias
 
+from .envelope import Ending
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -26,7 +28,7 @@ if TYPE_CHECKING:
 
 LINE_LIMIT: Final = 256 * 1024
 HEAD_BYTES: Final = 2048
-_SEAM_BYTES: Final = 4096
+SEAM_BYTES: Final = 4096
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,12 +87,13 @@ class Overlong:
 Piece: TypeAlias = Whole | Passed | Overlong
 
 
-class _LongLine:
+class LongLine:
     """The line over the limit that is being read."""
 
     __slots__ = ("audit", "digest", "head", "late", "length", "offset", "seam")
 
     def __init__(self, offset: int, head: bytes, *, audit: bool) -> None:
+        """Begin with its beginning, and whether that is audit."""
         self.offset = offset
         self.head = head
         self.audit = audit
@@ -101,7 +104,11 @@ class _LongLine:
 
 
 class LineCutter:
-    """Cut the successive chunks of one source. One instance serves one source."""
+    """Cut the successive chunks of one source. One instance serves one source.
+
+    Attributes:
+        waiting: Whole lines were held back, because what follows may go on with them. Never so where a line is a unit.
+    """
 
     def __init__(
         self, is_audit: Callable[[bytes], bool], *, offset: int = 0, line_limit: int = LINE_LIMIT, head_bytes: int = HEAD_BYTES
@@ -119,7 +126,8 @@ class LineCutter:
         self._limit = line_limit
         self._head_bytes = head_bytes
         self._offset = offset
-        self._long: _LongLine | None = None
+        self._long: LongLine | None = None
+        self.waiting = False
 
     @property
     def offset(self) -> int:
@@ -136,17 +144,19 @@ class LineCutter:
         """Whether the bytes consumed so far end inside an over-long line."""
         return self._long is not None
 
-    def feed(self, chunk: bytes, *, final: bool = False) -> tuple[list[Piece], int]:
+    def feed(self, chunk: bytes, *, final: bool = False, ending: Ending = Ending.WAIT) -> tuple[list[Piece], int]:
         """Cut the next bytes.
 
         Args:
             chunk: The bytes at `offset`: what the previous call left unconsumed comes first, again.
             final: The source ends behind this chunk, so that a last line without newline is complete.
+            ending: What becomes of a unit whose end is not there. A line's end is its newline, so it does not matter here.
 
         Returns:
             The pieces in order, and how many bytes of the chunk were consumed. The rest (never more than the line
             limit, empty if `final`) must be fed again with what follows it.
         """
+        del ending
         pieces: list[Piece] = []
         size = len(chunk)
         position = start = 0
@@ -169,7 +179,7 @@ class LineCutter:
 
     def _begin(self, chunk: bytes, position: int) -> None:
         audit = self._is_audit(chunk[position : position + self._limit])
-        self._long = _LongLine(self._offset + position, chunk[position : position + self._head_bytes], audit=audit)
+        self._long = LongLine(self._offset + position, chunk[position : position + self._head_bytes], audit=audit)
 
     def _go_on(self, chunk: bytes, position: int, pieces: list[Piece], *, final: bool) -> int:
         """Take what the chunk has of the long line and return the position behind it."""
@@ -187,7 +197,7 @@ class LineCutter:
                 window = line.seam + content
                 # The newline keeps a rule that looks at a line's beginning from taking the seam for one.
                 line.late = self._is_audit(b"\n" + window)
-                line.seam = window[-_SEAM_BYTES:]
+                line.seam = window[-SEAM_BYTES:]
             if piece or ended:
                 pieces.append(Passed(self._offset + position, piece, ended))
         if ended:

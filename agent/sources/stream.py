@@ -14,6 +14,8 @@ Invariants:
       the next one at its start if not, whatever has become of the source in the configuration (`stream_appends.left_behind`).
     - An over-long line larger than a quarter of the parent's buffer is acknowledged before it is durable, since it would
       not fit; a crash inside of it is stated as a gap.
+    - Where several lines are one unit, the last one is taken as complete once nothing has come for its patience; until then it is
+      not acknowledged.
 
 The module must not read the pipe itself or know how a record is made.
 """
@@ -26,17 +28,21 @@ from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
 from ..relay.link import Data, End, Gap, InheritedStream, Link, inherited_streams
 from ..trail.records import Certainty, GapCause
 from ..vitals.clock import rfc3339
-from .lines import LINE_LIMIT, LineCutter
+from .envelope import Ending
+from .joined import make_cutter
+from .lines import LINE_LIMIT
 from .stream_appends import PARENT_ENDED, GivenUp, Loss, StreamAppends
 from .tally import Tally
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
+    from ..events.mappings.joining import Joining
     from ..intake import Append, Intake
     from ..relay.link import Frame, Header
     from ..trail.manifest import SourceProgress
     from .base import BlockSeparator, Sink, TimeOfDay
+    from .lines import LineCutter
 
 __all__ = ["InheritedStream", "StreamSettings", "StreamSource", "inherited_streams"]
 
@@ -80,6 +86,8 @@ class StreamSource:
         sink: Sink,
         clock: TimeOfDay,
         settings: StreamSettings | None = None,
+        *,
+        joining: Joining | None = None,
     ) -> None:
         """Describe the source; `run` opens it.
 
@@ -91,6 +99,7 @@ class StreamSource:
             sink: Takes the observability bytes, on the stream's channel.
             clock: Tells when bytes were read.
             settings: The knobs; the defaults if None.
+            joining: Which lines are one unit; None if each is one.
         """
         self.respawns = 0
         self._stream = stream
@@ -106,6 +115,8 @@ class StreamSource:
         self._resume_bytes = settings.resume_bytes
         self._hurried = asyncio.Event()
         self._separator = separator
+        self._joining = joining
+        self._complete_at: float | None = None
         self._confirmations: asyncio.Queue[tuple[Awaitable[None] | None, int] | None] = asyncio.Queue()
         self._pending = b""
         self._received = 0
@@ -179,7 +190,7 @@ class StreamSource:
         if found is None or header.base > found.offset:
             await self._open_cursor(0 if found is None else found.offset, header.base)
         # A line that the parent cannot hold as a whole has to be cut before it fills the parent's buffer.
-        self._line_limit = min(self._line_limit, max(1, header.buffer_bytes // 2))
+        self._line_limit = min(self._line_limit, max(1, header.buffer_bytes // (2 if self._joining is None else 4)))
         self._cutter = self._new_cutter(self._accounted)
         return True
 
@@ -195,7 +206,7 @@ class StreamSource:
         await self._durably(self._appends.plain(loss=loss, progress=progress, cursors=(self._appends.cursor(self._accounted),)))
 
     def _new_cutter(self, offset: int) -> LineCutter:
-        return LineCutter(self._is_audit, offset=offset, line_limit=self._line_limit)
+        return make_cutter(self._joining, self._is_audit, offset=offset, line_limit=self._line_limit)
 
     async def _finish(self) -> None:
         """Make the end durable, and with it that somebody may have gone on writing."""
@@ -209,7 +220,7 @@ class StreamSource:
 
     async def _pump(self, link: Link) -> bool:
         while True:
-            frames = await link.receive(_LOST_POLL_SECONDS if self._lost else None)
+            frames = await link.receive(self._wait_seconds())
             if frames is None:
                 await self._take(b"", final=True)
                 await self._settle_lost()
@@ -220,6 +231,15 @@ class StreamSource:
                 await self._settle_lost()
             if await self._take_frames(frames):
                 return True
+            if not frames and self._complete_at is not None and self._complete_at <= asyncio.get_running_loop().time():
+                await self._take(b"", ending=Ending.CUT)
+
+    def _wait_seconds(self) -> float | None:
+        """Return how long to wait for bytes; None if for ever."""
+        waits = [_LOST_POLL_SECONDS] if self._lost else []
+        if self._complete_at is not None:
+            waits.append(max(0.0, self._complete_at - asyncio.get_running_loop().time()))
+        return min(waits, default=None)
 
     async def _take_frames(self, frames: list[Frame]) -> bool:
         """Deal with frames in order; say whether the last one was the stream's end."""
@@ -241,16 +261,19 @@ class StreamSource:
             await self._take(b"".join(payloads))
         return False
 
-    async def _take(self, data: bytes, *, final: bool = False) -> None:
-        """Take the stream's next bytes; `final` ends a last line without newline."""
+    async def _take(self, data: bytes, *, final: bool = False, ending: Ending = Ending.WAIT) -> None:
+        """Take the stream's next bytes; `final` ends a last line without newline, `ending` a last unit."""
         known = max(0, self._skip_to - self._received)
         self._received += len(data)
         data = data[known:] if known else data
         chunk = self._pending + data if self._pending else data
-        if not data and not final:
+        if not data and not final and ending is Ending.WAIT:
             return
-        pieces, consumed = self._cutter.feed(chunk, final=final)
+        pieces, consumed = self._cutter.feed(chunk, final=final, ending=ending)
         self._pending = chunk[consumed:]
+        self._complete_at = None
+        if self._joining is not None and self._cutter.waiting and ending is Ending.WAIT:
+            self._complete_at = asyncio.get_running_loop().time() + self._joining.patience_seconds
         if pieces or final:
             observed_at = rfc3339(self._clock.now())
             tally = Tally(self._stream.source, observed_at)
@@ -267,12 +290,15 @@ class StreamSource:
         if gap.end <= self._accounted:
             self._received = gap.end
             return
+        pieces, _ = self._cutter.feed(self._pending, ending=Ending.FINAL)
         if self._cutter.inside_long_line:
-            pieces, _ = self._cutter.feed(b"", final=True)
+            pieces += self._cutter.feed(b"", final=True)[0]
+        if pieces:
             tally = Tally(self._stream.source, rfc3339(self._clock.now()))
             tally.add(pieces, self._separator)
             await self._hand_on(tally)
         self._pending = b""
+        self._complete_at = None
         self._received = gap.end
         start = self._accounted
         self._cutter = self._new_cutter(gap.end)

@@ -9,13 +9,14 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from ..trail.records import QuarantineReason, oversize_body
+from ..trail.records import QuarantineReason
 from .lines import Overlong, Passed, Whole
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from datetime import datetime
 
+    from ..separator import Separated
     from .base import BlockSeparator
     from .lines import Piece
 
@@ -72,15 +73,22 @@ class Tally:
                     self.passed_lines += last
                 case Overlong(offset, length, sha256, head, late, extent, member):
                     at = (offset, length if extent is None else extent) if self.with_at else None
-                    self.bodies += (oversize_body(self.source, self.observed_at, head, length, sha256, at, member=member), b"\n")
-                    self.records += 1
-                    self.quarantined += 1
+                    self.add_quarantined(separator.overlong(self.observed_at, head, length, sha256, at, member), QuarantineReason.TOO_LONG)
                     # A line that was passed through and is recorded as well counts as audit, and once.
                     self.passed_lines -= late
-                    self._count(QuarantineReason.TOO_LONG.value, 1)
+
+    def add_quarantined(self, body: bytes, reason: QuarantineReason) -> None:
+        """Count a record of quarantine."""
+        self.bodies += (body, b"\n")
+        self.records += 1
+        self.quarantined += 1
+        self._count(reason.value, 1)
 
     def _add_lines(self, lines: Whole, separator: BlockSeparator) -> None:
-        done = separator.separate(lines.data, lines.offset, self.observed_at, lines.places)
+        self.add_separated(separator.separate(lines.data, lines.offset, self.observed_at, lines.places))
+
+    def add_separated(self, done: Separated) -> None:
+        """Count what lines, or units, were separated into."""
         self.bodies.append(done.bodies)
         self.records += done.records
         self.quarantined += done.quarantined

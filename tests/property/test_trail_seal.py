@@ -13,7 +13,8 @@ from agent.trail.layout import fold_name, is_name
 from agent.trail.merkle import Frontier, leaf_hashes
 from agent.trail.note import parse_note
 from agent.trail.proof import TlogProof
-from agent.trail.records import QuarantineReason, decode_records, number_lines, quarantine_body, strip_seq
+from agent.trail.record_lines import decode_records, number_lines, strip_seq
+from agent.trail.records import QuarantineReason, quarantine_body
 from agent.trail.seal import open_seal, parse_seal
 from agent.trail.ulid import is_ulid, new_ulid, ulid_milliseconds
 from tests.unit.trail.samples import KEY, ORIGIN, TIME, following, opening

@@ -16,7 +16,7 @@ from agent.trail.batch import BatchBuilder, read_data
 from agent.trail.layout import seal_key
 from agent.trail.manifest import ManifestReason
 from agent.trail.merkle import Frontier, leaf_hashes
-from agent.trail.records import strip_seq
+from agent.trail.record_lines import strip_seq
 from agent.trail.seal import build_seal
 from tests.support.trail_factory import TrailFactory, sample_trail, two_epochs
 

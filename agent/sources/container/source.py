@@ -13,13 +13,16 @@ from ..file import FileSource, TailSettings, Wrapped
 from .envelope import ContainerEnvelope
 from .formats import bare
 from .origin import Origins
+from .units import UnitEnvelope
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from ...events.classify import Rule
+    from ...events.mappings.joining import Joining
     from ...intake import Intake
     from ..base import BlockSeparator, ProblemReport, Sink, Source, TimeOfDay
+    from ..envelope import Envelope
 
 KIND: Final = "container"
 _ENVELOPE_BYTES: Final = 128 * 1024
@@ -37,6 +40,7 @@ def container_source(  # noqa: PLR0913 -- as for the file source
     *,
     rule: Rule,
     problem: ProblemReport | None = None,
+    joining: Joining | None = None,
 ) -> Source:
     """Make a source over the log files of containers; nothing is opened before it runs.
 
@@ -50,6 +54,7 @@ def container_source(  # noqa: PLR0913 -- as for the file source
         settings: The knobs; `line_limit` is that of a service's own line.
         rule: The rule the separator goes by; asked about long and unfinished lines.
         problem: Told of files that cannot be read, and of their cure.
+        joining: Which of a stream's lines are one unit; None if each is one.
     """
     settings = settings or TailSettings()
     limit, head_bytes = settings.line_limit, settings.head_bytes
@@ -57,8 +62,9 @@ def container_source(  # noqa: PLR0913 -- as for the file source
     raw_limit = max(limit, min(_ENVELOPE_BYTES, settings.block_bytes // 2))
     origins = Origins()
 
-    def envelope(path: str) -> ContainerEnvelope:
-        return ContainerEnvelope(origins.of(path), rule.is_audit, limit, head_bytes, in_bulk=raw_limit == limit)
+    def envelope(path: str) -> Envelope:
+        lines = ContainerEnvelope(origins.of(path), rule.is_audit, limit, head_bytes, in_bulk=raw_limit == limit)
+        return lines if joining is None else UnitEnvelope(lines, joining)
 
     def raw_is_audit(raw: bytes) -> bool:
         return rule.is_audit(raw) or rule.is_audit(bare(raw))
@@ -74,4 +80,5 @@ def container_source(  # noqa: PLR0913 -- as for the file source
         rule=rule,
         problem=problem,
         wrapped=Wrapped(KIND, origins.scan, envelope, raw_is_audit),
+        joining=joining,
     )

@@ -6,7 +6,7 @@
 
 from __future__ import annotations
 
-from .reader import Wrapped
+from .context import Wrapped
 from .settings import TailSettings
 from .tail import FileSource
 

@@ -18,9 +18,10 @@ from typing import TYPE_CHECKING
 from ..envelope import Ending
 
 if TYPE_CHECKING:
+    from .context import Context
     from .discover import Found
     from .identity import Key
-    from .reader import Reader
+    from .reader import Reader, Step
 
 
 class Turn(Enum):
@@ -53,7 +54,10 @@ class Tailed:
         retry_seconds: The next pause after that.
         began_empty: It was empty when it was seen first, and copies of what it may have held since were not looked for yet.
         looked_ns: The log's time of modification when copies of what it held before were last looked for.
-        waiting_since: Since when (loop time) lines of it wait behind an unfinished one.
+        waits_until: Until when (loop time) lines of it wait behind an unfinished one, or for more of their unit.
+        waits_as_unit: It is for more of their unit that they wait.
+        comes_back_at: When (loop time) these are looked at again.
+        left: A successor had something to read before this one was read last, so its writer has moved on.
     """
 
     reader: Reader
@@ -72,7 +76,10 @@ class Tailed:
     retry_seconds: float = 0.0
     began_empty: bool = False
     looked_ns: int = -1
-    waiting_since: float | None = None
+    waits_until: float | None = None
+    waits_as_unit: bool = False
+    comes_back_at: float = 0.0
+    left: bool = False
 
     @property
     def key(self) -> Key:
@@ -134,37 +141,61 @@ def is_unfinished(tailed: Tailed) -> bool:
     return tailed.reader.unwrapping is not None and tailed.reader.unwrapping.unfinished
 
 
-def choose_ending(tailed: Tailed, patience_began: float, *, final: bool) -> None:
-    """Say what becomes of a line in envelopes whose last piece is not there.
-
-    Args:
-        tailed: The file.
-        patience_began: Lines that wait behind it since then (loop time), or longer, wait no more.
-        final: Nothing will be added to the file.
-    """
-    if tailed.reader.unwrapping is None:
-        return
-    ending = Ending.WAIT
-    if final and tailed is tailed.lane.files[-1]:
-        ending = Ending.FINAL
-    elif tailed.waiting_since is not None and tailed.waiting_since <= patience_began:
-        ending = Ending.CUT
-    tailed.reader.unwrapping.ending = ending
-
-
-def waits_anew(tailed: Tailed, now: float, *, waiting: bool, moved: bool) -> bool:
-    """Note whether lines of a file wait behind an unfinished one; tell whether that has only begun.
+def choose_ending(tailed: Tailed, now: float, *, final: bool, stopping: bool) -> None:
+    """Say what becomes of what a file ends with: a line in envelopes whose last piece is not there, or a unit that may go on.
 
     Args:
         tailed: The file.
         now: Loop time.
-        waiting: Lines wait.
-        moved: Others were given out, so what waits now has not waited before.
+        final: Nothing will be added to the file.
+        stopping: The source is about to end; what is not recorded now may not be there at the next start.
     """
-    if not waiting:
-        tailed.waiting_since = None
-        return False
-    if tailed.waiting_since is not None and not moved:
-        return False
-    tailed.waiting_since = now
-    return True
+    ending = Ending.CUT if tailed.waits_until is not None and now >= tailed.waits_until else Ending.WAIT
+    if tailed.reader.unwrapping is not None:
+        is_last = tailed is tailed.lane.files[-1]
+        ending = Ending.FINAL if final and is_last else ending
+    elif stopping or (tailed.rotated and tailed.left):
+        ending = Ending.FINAL
+    tailed.reader.ending = ending
+
+
+def comes_back(tailed: Tailed, now: float, context: Context, step: Step) -> float | None:
+    """Note until when lines at a file's end wait, and return when (loop time) to look at them again; None if that is arranged.
+
+    Args:
+        tailed: The file.
+        now: Loop time.
+        context: Tells how long they wait.
+        step: What the file gave now.
+    """
+    if not step.waiting:
+        tailed.waits_until = None
+        return None
+    # A unit waits for more since it grew; what stands behind an unfinished line must not wait for ever because there is more of it.
+    grown = step.unit and step.size != tailed.size
+    until = tailed.waits_until
+    if until is None or grown or step.append is not None or step.unit is not tailed.waits_as_unit:
+        until = now + context.patience_seconds(for_unit=step.unit)
+    elif until <= now:
+        return None
+    tailed.waits_until = until
+    tailed.waits_as_unit = step.unit
+    # A file that grows all the time must not arrange for a look each time it does.
+    if now < tailed.comes_back_at <= until:
+        return None
+    tailed.comes_back_at = until
+    return until
+
+
+def put_off(tailed: Tailed, now: float, pauses_seconds: tuple[float, float]) -> None:
+    """Note that a file cannot be read, and when to try again.
+
+    Args:
+        tailed: The file.
+        now: Loop time.
+        pauses_seconds: The first and the longest pause.
+    """
+    first, longest = pauses_seconds
+    tailed.retry_seconds = min(longest, tailed.retry_seconds * 2 or first)
+    tailed.retry_at = now + tailed.retry_seconds
+    tailed.woken = True

@@ -21,7 +21,7 @@ from .discover import Found
 from .identity import Judgement, Sameness
 from .lane import Lane
 from .losses import unread_of
-from .reader import Context, Reader
+from .reader import Reader
 from .recovery import Match, RacedError, Unclear, judge_at, locate, locate_all
 from .roster import GONE, Roster, Shell
 from .successors import Successors, first_seen_ns
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from ...intake import Cursor
+    from .context import Context
     from .identity import Key
     from .lane import Tailed
 

@@ -6,6 +6,8 @@ cut into lines, separate, and build the append with the cursor behind it.
 Invariants:
     - The cursor stands at the start of a line; an incomplete line is read again until it is complete, and counts as it is
       only in a `final` step. An over-long line keeps the cursor at its start until its end was seen.
+    - Where several lines are one unit, the same holds of units. The last one is read again until another begins, or `ending` says
+      that it is complete.
     - Every read begins a little before the position and compares those bytes with what was read there before, and once more
       behind the read, so that a truncation is seen even if the file has grown beyond the old position since.
     - After `Step.changed` nothing was read and nothing moved.
@@ -20,76 +22,31 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
 from ...trail.records import Certainty, GapCause
-from ..lines import LineCutter
-from .appends import KIND, FileTally, Loss, join, time_text
-from .discover import Found, look, scan
+from ..envelope import Ending
+from ..joined import make_cutter, rest_bytes
+from .appends import FileTally, Loss, join, time_text
+from .context import MovedError
+from .discover import Found, look
 from .handle import open_handle
 from .identity import HEAD_BYTES, WINDOW_BYTES, Judgement, Sameness, anchor_at, digest, judge, with_anchor
 from .unwrapping import Part, Settled, Unwrapping
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Sequence
 
     from ...intake import Append, Cursor
-    from ..base import BlockSeparator, TimeOfDay
-    from ..envelope import Envelope
-    from .discover import Scan
+    from ..lines import LineCutter
+    from .context import Context
     from .handle import Handle
     from .identity import Key
-    from .settings import TailSettings
 
 _SHRUNK = "the file was cut to {0} bytes; the bytes behind had not been read"
 _HOLE = "the file was truncated under a writer whose position was at {0} bytes: what it wrote before was not read"
-
-
-class MovedError(Exception):
-    """The path leads to another file than the one the reader was made for."""
-
-
-class Wrapped(NamedTuple):
-    """Say how the files of a source are found, and how lines lie in them.
-
-    Attributes:
-        kind: What manifests call the source's kind.
-        scan: Looks for the files that patterns name.
-        envelope: Given the name a file was tailed under, makes what takes its lines out of their envelopes; None where they
-            are in none.
-        is_audit: What is asked about over-long lines of the file instead of the rule.
-    """
-
-    kind: str = KIND
-    scan: Callable[[Iterable[str]], Scan] = scan
-    envelope: Callable[[str], Envelope] | None = None
-    is_audit: Callable[[bytes], bool] | None = None
-
-
-PLAIN: Final = Wrapped()
-
-
-@dataclass(frozen=True, slots=True)
-class Context:
-    """What all readers of one source share.
-
-    Attributes:
-        source: The source's id.
-        separator: Separates blocks; used on the reading thread only.
-        is_audit: The rule's decision about one line.
-        clock: Tells when a block was read.
-        settings: The knobs.
-        wrapped: What is special about its files.
-    """
-
-    source: str
-    separator: BlockSeparator
-    is_audit: Callable[[bytes], bool]
-    clock: TimeOfDay
-    settings: TailSettings
-    wrapped: Wrapped = PLAIN
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +59,8 @@ class Step:
         at_end: There was nothing more to read.
         size: The file's size when it was read, in bytes.
         changed: The file is not what it was: a verdict on what it is now; nothing was read.
-        waiting: Lines wait for the end of an unfinished one.
+        waiting: Lines wait for the end of an unfinished one, or for more of their unit.
+        unit: It is for more of their unit only that they wait.
     """
 
     append: Append | None = None
@@ -111,6 +69,7 @@ class Step:
     size: int = 0
     changed: Judgement | None = None
     waiting: bool = False
+    unit: bool = False
 
 
 class Reader:
@@ -135,7 +94,11 @@ class Reader:
         self._context = context
         self._cursor = cursor
         self._handle: Handle | None = None
-        self._block_bytes = context.settings.block_bytes
+        self._joining = context.joining if context.wrapped.envelope is None else None
+        self._least = rest_bytes(self._joining, context.settings.line_limit) + 1
+        self._block_bytes = self._largest = max(context.settings.block_bytes, self._least)
+        self.ending = Ending.WAIT  # what becomes, at the file's end, of a unit that may go on, and of a line without its last piece
+        self._waited_at: int | None = None  # up to where the file had been read when a unit was left to wait
         self._head = b""
         self._window = b""
         self._beginning = b""
@@ -240,11 +203,12 @@ class Reader:
             start = max(size, cursor.offset)
             tally.add_loss(Loss(GapCause.TRUNCATED, Certainty.KNOWN, start, cursor.size_seen, _SHRUNK.format(size)))
         skipped = 0 if self.hole_from is None else self._skip_hole(chunk, tally)
-        pieces, consumed = self._cutter.feed(chunk[skipped:] if skipped else chunk, final=final and at_end)
+        ending = self._ending_at(position + len(chunk)) if at_end else Ending.WAIT
+        pieces, consumed = self._cutter.feed(chunk[skipped:] if skipped else chunk, final=final and at_end, ending=ending)
         raw = Settled(pieces, self._cutter.boundary, position + skipped + consumed)
         complete = at_end and consumed + skipped == len(chunk) and not self._cutter.inside_long_line
         self.cut_from = _cut_from(cursor.offset, data, position - before) if final and complete else None
-        settled = self._unwrap(raw, position + skipped, at_end=at_end)
+        settled = self._unwrap(raw, position + skipped, ending, at_end=at_end)
         if settled is None:
             return Step(size=size)
         size_seen = max(size, 0 if tally.gaps else cursor.size_seen)
@@ -255,11 +219,14 @@ class Reader:
             self.unwrapping.leave(settled.rest, partial(moved, raw.goes_on), complete=complete)
         if settled.boundary > cursor.offset or size > cursor.size_seen or tally.gaps or inherited:
             _, self._cursor, self._head, *_ = moved(settled.boundary, token=settled.token)
+        waiting = settled.waiting or (at_end and self._cutter.waiting)
+        is_unit = waiting and (settled.rest is None or not settled.rest.begun)
+        self._waited_at = position + len(chunk) if is_unit else None
         end = settled.goes_on - position + before
         self._window = data[max(0, end - WINDOW_BYTES) : end]
         # The pieces have their own copies; the separator's work shall not add to two more of the block.
         del data, chunk, moved
-        return Step(self._bring(settled, tally, inherited), tuple(tally.passed), at_end, size, waiting=settled.waiting)
+        return Step(self._bring(settled, tally, inherited), tuple(tally.passed), at_end, size, waiting=waiting, unit=is_unit)
 
     def _bring(self, settled: Settled, tally: FileTally, inherited: Sequence[Part]) -> Append | None:
         """Return the append that records what is settled, with what earlier files left; None if nothing has moved."""
@@ -277,23 +244,26 @@ class Reader:
         self._choose_block(len(append.bodies))
         return append
 
-    def _unwrap(self, raw: Settled, start: int, *, at_end: bool) -> Settled | None:
+    def _unwrap(self, raw: Settled, start: int, ending: Ending, *, at_end: bool) -> Settled | None:
         """Return what is settled of raw lines; None if that cannot be said without reading more at once."""
         if self.unwrapping is None:
             return raw
-        largest = self._block_bytes >= self._context.settings.block_bytes
-        settled = self.unwrapping.settle(raw, start, self._cursor.token, at_end=at_end, largest=largest)
+        largest = self._block_bytes >= self._largest
+        settled = self.unwrapping.settle(raw, start, self._cursor.token, ending, at_end=at_end, largest=largest)
         if settled is None:
-            self._block_bytes = self._context.settings.block_bytes
+            self._block_bytes = self._largest
         if settled is None or settled.goes_on < raw.goes_on:
             self._cutter = self._new_cutter(start if settled is None else settled.goes_on)
         return settled
 
     def _choose_block(self, bodies_bytes: int) -> None:
         """Read less at a time where most of it is audit: the work and the memory for a byte of it are many times larger."""
-        settings = self._context.settings
         dense = 2 * bodies_bytes > self._block_bytes
-        self._block_bytes = max(settings.block_bytes // 2, settings.line_limit + 1) if dense else settings.block_bytes
+        self._block_bytes = max(self._context.settings.block_bytes // 2, self._least) if dense else self._largest
+
+    def _ending_at(self, end: int) -> Ending:
+        """Return what becomes of what the file ends with: of units, only one that is what it was has waited."""
+        return Ending.WAIT if self.ending is Ending.CUT and self._waited_at not in {None, end} else self.ending
 
     def _moved(self, boundary: int, *, data: bytes, data_offset: int, size_seen: int, token: str = "") -> Part:
         """Return how the file is remembered with the cursor on a line's start that lies within the data just read."""
@@ -321,8 +291,8 @@ class Reader:
         return Part(self, moved, head, window)
 
     def _new_cutter(self, offset: int) -> LineCutter:
-        settings = self._context.settings
-        return LineCutter(self._context.is_audit, offset=offset, line_limit=settings.line_limit, head_bytes=settings.head_bytes)
+        of, settings = self._context, self._context.settings
+        return make_cutter(self._joining, of.is_audit, offset=offset, line_limit=settings.line_limit, head_bytes=settings.head_bytes)
 
     def _open(self) -> Judgement | None:
         handle = open_handle(self.path)

@@ -21,7 +21,7 @@ from .identity import digest
 from .known import Known
 from .lane import Lane, Tailed
 from .losses import gap_append, unread_of
-from .reader import Context, Reader
+from .reader import Reader
 from .recovery import first_look
 
 if TYPE_CHECKING:
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
     from ...intake import Append
     from .appends import Loss
+    from .context import Context
     from .discover import Found
     from .identity import Judgement, Key
 

@@ -33,11 +33,11 @@ from aiofiles.os import wrap
 
 from . import discover
 from .appends import time_text
-from .lane import Lane, Tailed, Turn, choose_ending, follow, is_unfinished, waits_anew
+from .context import PLAIN, Context, MovedError, Wrapped
+from .lane import Lane, Tailed, Turn, choose_ending, comes_back, follow, is_unfinished, put_off
 from .lifecycle import Lifecycle
 from .losses import gap_append
 from .opened import OpenFiles
-from .reader import PLAIN, Context, MovedError, Wrapped
 from .settings import TailSettings
 from .timers import Timers
 from .troubles import Troubles
@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Sequence
 
     from ...events.classify import Rule
+    from ...events.mappings.joining import Joining
     from ...intake import Append, Intake
     from ..base import BlockSeparator, ProblemReport, Sink, TimeOfDay
     from .reader import Step
@@ -73,6 +74,7 @@ class FileSource:
         problem: ProblemReport | None = None,
         channel: str = "stdout",
         wrapped: Wrapped = PLAIN,
+        joining: Joining | None = None,
     ) -> None:
         """Wire a source; nothing is opened before `run`.
 
@@ -88,6 +90,7 @@ class FileSource:
             problem: Told of files that cannot be read, and of their cure.
             channel: The sink's channel for the bytes.
             wrapped: What is special about the files.
+            joining: Which lines are one unit; None if each is one. If they lie in envelopes, these have to see to it.
         """
         self._settings = settings or TailSettings()
         self._intake = intake
@@ -97,8 +100,8 @@ class FileSource:
         self._source = source_id
         self._patterns = tuple(patterns)
         self._thread = ThreadPoolExecutor(1, thread_name_prefix=f"tail-{source_id}")
-        context = Context(source_id, separator_factory(), wrapped.is_audit or rule.is_audit, clock, self._settings, wrapped)
-        self._life = Lifecycle(context, self._patterns, self)
+        self._context = Context(source_id, separator_factory(), wrapped.is_audit or rule.is_audit, clock, self._settings, wrapped, joining)
+        self._life = Lifecycle(self._context, self._patterns, self)
         self._watcher = Watcher(self._on_file, self._on_folder, self._settings.folder_step_milliseconds)
         self._queue: deque[Lane] = deque()
         self._timers = Timers()
@@ -216,8 +219,7 @@ class FileSource:
 
     def _after_scan(self) -> None:
         often = self._watcher.polling or self._unclear
-        pause = self._settings.poll_seconds if often else self._settings.rescan_seconds
-        self._rescan_at = self._now() + pause
+        self._rescan_at = self._now() + (self._settings.poll_seconds if often else self._settings.rescan_seconds)
         self._watcher.folders(*discover.folders(self._patterns))
 
     async def _turn(self, lane: Lane) -> None:
@@ -235,6 +237,7 @@ class FileSource:
                 continue
             if index and not follow(tailed, files[index - 1]):
                 return
+            tailed.left = not started.isdisjoint(files[index + 1 :])
             outcome = await self._read(tailed)
             if outcome is Turn.REFUSED and tailed.retry_seconds < self._settings.retry_seconds[1]:
                 # What comes after it waits for a while, to stay in order; not for ever, as it may never be readable again.
@@ -274,7 +277,7 @@ class FileSource:
         held = tailed.ended_at is not None and now - tailed.ended_at >= self._settings.eof_hold_seconds
         final = tailed.rotated and (held or tailed.copied or tailed.reader.fixed)
         tailed.woken = False
-        choose_ending(tailed, now - self._settings.unfinished_seconds, final=final)
+        choose_ending(tailed, now, final=final, stopping=self._stopping)
         try:
             step = await self.hop(partial(tailed.reader.step, final=final))
         except (MovedError, FileNotFoundError):
@@ -284,8 +287,8 @@ class FileSource:
         self._note_open(tailed, step.size)
         self._troubles.cured(tailed)
         tailed.retry_seconds = tailed.retry_at = 0.0
-        if waits_anew(tailed, now, waiting=step.waiting, moved=step.append is not None):
-            self._timers.add(now + self._settings.unfinished_seconds, tailed.lane)
+        if (when := comes_back(tailed, now, self._context, step)) is not None:
+            self._timers.add(when, tailed.lane)
         if step.changed is None:
             return await self._take(tailed, step, final=final and not is_unfinished(tailed))
         await self._life.changed(tailed, step.changed)
@@ -327,10 +330,7 @@ class FileSource:
 
     def _report(self, tailed: Tailed, error: OSError) -> None:
         """Say that a file cannot be read, and try it again later."""
-        first, longest = self._settings.retry_seconds
-        tailed.retry_seconds = min(longest, tailed.retry_seconds * 2 or first)
-        tailed.retry_at = self._now() + tailed.retry_seconds
-        tailed.woken = True
+        put_off(tailed, self._now(), self._settings.retry_seconds)
         self.release(tailed)
         self._timers.add(tailed.retry_at, tailed.lane)
         self._troubles.met(tailed, tailed.reader.path, error)

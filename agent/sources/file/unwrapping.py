@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from ...intake import Cursor
-    from ..envelope import Envelope, Rest
+    from ..envelope import Envelope, Rest, Taken
     from ..lines import Piece
     from .reader import Reader
 
@@ -83,7 +83,6 @@ class Unwrapping:
     """Be the part of one reader that knows of envelopes.
 
     Attributes:
-        ending: What becomes, at the file's end, of a line whose last piece is not there.
         unfinished: The file has not been read to its end, or its successor has to know something.
     """
 
@@ -94,7 +93,6 @@ class Unwrapping:
             make: Makes the envelope, given the name the file was tailed under.
             path: That name.
         """
-        self.ending = Ending.WAIT
         self.unfinished = True
         self._make = make
         self._path = path
@@ -108,13 +106,14 @@ class Unwrapping:
         self._before = previous._legacy
         return not previous.unfinished or self._before is not None
 
-    def settle(self, raw: Settled, start: int, token: str, *, at_end: bool, largest: bool) -> Settled | None:
+    def settle(self, raw: Settled, start: int, token: str, ending: Ending, *, at_end: bool, largest: bool) -> Settled | None:
         """Take raw lines out of their envelopes.
 
         Args:
             raw: The raw lines.
             start: Where they begin, in bytes.
             token: What the cursor says.
+            ending: What becomes, at the file's end, of a line whose last piece is not there, and of a unit that may go on.
             at_end: Nothing came behind them.
             largest: No more could be read at once.
 
@@ -124,15 +123,15 @@ class Unwrapping:
         if self._envelope is None:
             self._envelope = self._make(self._path)
         take = partial(self._envelope.take, raw.pieces, start, token, None if self._before is None else self._before.rest)
-        taken = take(self.ending if at_end else Ending.WAIT)
-        if not at_end and taken.rest is not None and taken.rest.begun and taken.settled == start:
+        taken = take(ending if at_end else Ending.WAIT)
+        if not at_end and _waits(taken) and taken.settled == start:
             if not largest:
                 return None
             taken = take(Ending.CUT)
         if taken.odd and not self._warned:
             self._warned = True
             _LOG.warning("%s has lines that are in no container runtime's format; they are taken as they stand", self._path)
-        if taken.rest is not None and taken.rest.begun:
+        if _waits(taken):
             return Settled(taken.pieces, taken.settled, taken.settled, taken.token, taken.rest)
         return Settled(taken.pieces, min(taken.settled, raw.boundary), raw.goes_on, taken.token, taken.rest)
 
@@ -159,3 +158,8 @@ class Unwrapping:
         """Note that the file's successor has made all of it durable."""
         self.unfinished = False
         self._legacy = None
+
+
+def _waits(taken: Taken) -> bool:
+    """Tell whether what was read behind the settled part is to be read again: an unfinished line, or a unit that may go on."""
+    return taken.rest is not None and bool(taken.rest.begun or taken.rest.waiting)

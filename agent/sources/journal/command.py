@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from asyncio.subprocess import Process
-    from collections.abc import AsyncIterator, Callable, Sequence
+    from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 
     from ...config import Journal
 
@@ -31,15 +31,16 @@ def matches(journal: Journal) -> list[str]:
     return [*units, *(["+"] if units and identifiers else []), *identifiers]
 
 
-def arguments(journal: Journal, cursor: str, *, follow: bool) -> list[str]:
+def arguments(journal: Journal, cursor: str, *, follow: bool, fields: Iterable[str] = ()) -> list[str]:
     """Return the arguments that bring every entry from a cursor on, that entry included; all entries without one.
 
     Args:
         journal: Which entries of which journal.
         cursor: The journal's name for an entry. If it is gone, entries from its place on are brought.
         follow: Go on with what is written from now on.
+        fields: Which ones are wanted besides the message; one that is always there may be among them.
     """
-    words = [*_COMMON, "--output-fields=MESSAGE"]
+    words = [*_COMMON, f"--output-fields={','.join(['MESSAGE', *fields])}"]
     if journal.directory is not None:
         words.append(f"--directory={journal.directory}")
         if follow:

@@ -1,7 +1,8 @@
 r"""Read entries in the journal's export format, chunk by chunk (systemd's "Journal Export Formats").
 
 An entry is a run of fields, ended by an empty line. A field is ``NAME=text\n``, or, where the value holds a newline or bytes
-that are no text, ``NAME\n``, its size as 8 bytes (little-endian), the value and ``\n``. Only `__CURSOR` and `MESSAGE` are kept.
+that are no text, ``NAME\n``, its size as 8 bytes (little-endian), the value and ``\n``. Only `__CURSOR` and `MESSAGE` are kept, and the few
+other fields that are asked for.
 
 Invariants: whatever the size of a value, no more than the line limit and one chunk are held; a message within the limit comes
 out byte for byte; one over it comes out as its length, SHA-256 and first bytes and, if it does not begin as an audit line, as the
@@ -12,12 +13,13 @@ from __future__ import annotations
 
 import hashlib
 import re
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
 
 from ..lines import HEAD_BYTES
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
 _CURSOR: Final = b"__CURSOR="
 _MESSAGE: Final = b"MESSAGE"
@@ -25,6 +27,8 @@ _TEXT: Final = b"MESSAGE="
 _NAME: Final = re.compile(rb"[A-Z_][A-Z0-9_]*")
 _SIZE_BYTES: Final = 8
 _SEAM_BYTES: Final = 4096
+MAX_FIELD_BYTES: Final = 256
+"""The longest value of a field besides the message that is kept."""
 
 
 class Long(NamedTuple):
@@ -57,10 +61,12 @@ class Entry(NamedTuple):
     Attributes:
         cursor: The journal's name for it.
         messages: Its messages; one as a rule, none or several where the writer chose so.
+        beside: The other fields that were asked for and are there, by name.
     """
 
     cursor: str
     messages: tuple[bytes | Long, ...]
+    beside: Mapping[bytes, bytes] = MappingProxyType({})
 
 
 Item: TypeAlias = Piece | Entry
@@ -106,17 +112,19 @@ class _LongMessage:
 class ExportParser:
     """Read one run of journalctl. What it holds of an unfinished entry is lost with it, and read again by the next one."""
 
-    def __init__(self, is_audit: Callable[[bytes], bool], line_limit: int, known: str = "") -> None:
+    def __init__(self, is_audit: Callable[[bytes], bool], line_limit: int, known: str = "", fields: frozenset[bytes] = frozenset()) -> None:
         """Begin at the start of an entry.
 
         Args:
             is_audit: The rule's decision about one line.
             line_limit: The longest message, in bytes, that comes out as a whole.
             known: The cursor of an entry that is left out: the one that reading goes on behind.
+            fields: The names of other fields that are wanted; a value over `MAX_FIELD_BYTES`, or with a newline, is left out.
         """
         self._is_audit = is_audit
         self._limit = line_limit
         self._known = known
+        self._fields = fields
         self._items: list[Item] = []
         self._buffer = b""
         self._at = 0
@@ -130,6 +138,7 @@ class ExportParser:
         self._cursor = ""
         self._left_out = False
         self._messages: list[bytes | Long] = []
+        self._beside: dict[bytes, bytes] = {}
 
     def feed(self, chunk: bytes) -> list[Item]:
         """Take the next bytes and return the entries, and pieces of messages, that end in them."""
@@ -178,10 +187,15 @@ class ExportParser:
             self._left_out = bool(self._known) and is_same_entry(self._cursor, self._known)
         elif b"=" not in line and _NAME.fullmatch(line):
             self._binary = line
+        elif self._fields:
+            name, _, value = line.partition(b"=")
+            if name in self._fields and len(value) <= MAX_FIELD_BYTES:
+                # A writer may give a field several times; journald's own words stand in fields that it cannot give.
+                self._beside.setdefault(name, value)
 
     def _end_entry(self) -> None:
         if self._cursor and not self._left_out:
-            self._items.append(Entry(self._cursor, tuple(self._messages)))
+            self._items.append(Entry(self._cursor, tuple(self._messages), self._beside))
         self._begin_entry()
 
     # ---- sized values --------------------------------------------------------------------------------------------------

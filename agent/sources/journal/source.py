@@ -25,6 +25,7 @@ from ...intake import Append, Cursor
 from ...trail.manifest import SourceProgress
 from ...trail.records import Certainty, GapCause, gap_body
 from ...vitals.clock import rfc3339
+from ..base import UnitSeparator
 from ..tally import Tally
 from ..units import add_messages, add_oversize
 from . import command
@@ -32,9 +33,10 @@ from .export import Entry, ExportParser, Long, Piece, is_same_entry
 from .settings import JournalSettings
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Sequence
+    from collections.abc import Callable, Coroutine, Mapping, Sequence
 
     from ...config import Journal
+    from ...events.mappings.header import Header
     from ...intake import Intake
     from ..base import BlockSeparator, ProblemReport, Sink, TimeOfDay
     from .command import Run
@@ -75,7 +77,8 @@ class JournalSource:
         Args:
             source_id: The source's id.
             journal: Which entries of which journal.
-            separator: Separates blocks; used by this source alone.
+            separator: Separates blocks; used by this source alone. A `UnitSeparator` gets messages of several lines as well, and
+                what the journal says beside each.
             is_audit: The rule's decision about one line.
             intake: Takes the appends.
             sink: Takes the lines that are not audit.
@@ -87,6 +90,12 @@ class JournalSource:
         self._id = source_id
         self._journal = journal
         self._separator = separator
+        self._fields: frozenset[bytes] = frozenset()
+        self._header_of: Callable[[Mapping[bytes, bytes]], Header] | None = None
+        if isinstance(separator, UnitSeparator):
+            from .beside import FIELDS, header_of  # noqa: PLC0415 -- only sources with a mapping need what it imports
+
+            self._fields, self._header_of = FIELDS, header_of
         self._is_audit = is_audit
         self._intake = intake
         self._sink = sink
@@ -189,8 +198,8 @@ class JournalSource:
         """Take entries from one run of journalctl to its end; return what went wrong, empty if nothing did."""
         size = self._settings.chunk_bytes
         token = self._cursor.token.removeprefix(_GONE)
-        parser = ExportParser(self._is_audit, self._settings.line_limit, token)
-        words = command.arguments(self._journal, token, follow=follow)
+        parser = ExportParser(self._is_audit, self._settings.line_limit, token, self._fields)
+        words = command.arguments(self._journal, token, follow=follow, fields=sorted(name.decode() for name in self._fields))
         async with command.run(self._settings.program, words, size, self._report) as process:
             settled = asyncio.get_running_loop().call_later(self._settings.settled_seconds, self._settle, process) if follow else None
             try:
@@ -216,13 +225,16 @@ class JournalSource:
 
     def _count(self, items: Sequence[Item], tally: Tally) -> Cursor | None:
         """Count items; return the cursor behind the last entry, None without one."""
-        waiting: list[bytes] = []
-        size = 0
+        waiting: list[tuple[bytes, Header | None]] = []
+        size = begin = 0
         token = ""
 
         def settle() -> None:
-            add_messages(tally, waiting, self._separator, self._is_audit, self._settings.line_limit)
+            nonlocal begin
+            offset = self._cursor.offset + begin
+            add_messages(tally, waiting, self._separator, self._is_audit, self._settings.line_limit, offset)
             waiting.clear()
+            begin = size
 
         for item in items:
             if isinstance(item, Piece):
@@ -230,14 +242,16 @@ class JournalSource:
                 tally.passed.append(item.data)
                 continue
             token = item.cursor
+            header = self._header_of(item.beside) if self._header_of is not None else None
             for message in item.messages:
                 if isinstance(message, bytes):
                     size += len(message) + 1
-                    waiting.append(message)
+                    waiting.append((message, header))
                 else:
                     settle()
                     size += message.length + 1
-                    _add_long(tally, message)
+                    begin = size
+                    _add_long(tally, message, self._separator)
         settle()
         offset = self._cursor.offset + size
         return msgspec.structs.replace(self._cursor, path=self._path, offset=offset, size_seen=offset, token=token) if token else None
@@ -290,9 +304,9 @@ class JournalSource:
                 self._problem(self._path, None)
 
 
-def _add_long(tally: Tally, message: Long) -> None:
+def _add_long(tally: Tally, message: Long, separator: BlockSeparator) -> None:
     if message.audit or message.late:
-        add_oversize(tally, message.head, message.length, message.sha256)
+        add_oversize(tally, separator, message.head, message.length, message.sha256)
     else:
         tally.passed_lines += 1
 

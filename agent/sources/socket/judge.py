@@ -12,13 +12,16 @@ from typing import TYPE_CHECKING, Final, Literal
 
 import msgspec
 
-from ..lines import LineCutter, Overlong, Passed, Whole
+from ..base import UnitSeparator
+from ..joined import make_cutter
+from ..lines import Overlong, Passed, Whole
 from ..tally import Tally
 from ..units import add_messages
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from ...events.mappings.joining import Joining
     from ..base import BlockSeparator
 
 _WHITE_SPACE: Final = b" \t\r\n"
@@ -79,9 +82,15 @@ class Judged:
 
 
 def judge_lines(
-    source: str, body: bytes, observed_at: str, separator: BlockSeparator, is_audit: Callable[[bytes], bool], line_limit: int
+    source: str,
+    body: bytes,
+    observed_at: str,
+    separator: BlockSeparator,
+    is_audit: Callable[[bytes], bool],
+    line_limit: int,
+    joining: Joining | None = None,
 ) -> Judged:
-    """Judge a body of lines (NDJSON).
+    """Judge a body of lines (NDJSON), or of units of several lines.
 
     Args:
         source: The source's id.
@@ -90,11 +99,15 @@ def judge_lines(
         separator: Separates blocks of lines; used by this call alone.
         is_audit: The rule's decision about one line.
         line_limit: The longest line, in bytes, that can become an event.
+        joining: Which lines are one unit, and have one verdict; None if each is one.
     """
     tally = Tally(source, observed_at)
     audit: list[bool] = []
-    pieces, _ = LineCutter(is_audit, line_limit=line_limit).feed(body, final=True)
+    pieces, _ = make_cutter(joining, is_audit, line_limit=line_limit).feed(body, final=True)
     for piece in pieces:
+        if isinstance(piece, Whole) and isinstance(separator, UnitSeparator):
+            audit += _add_units(tally, piece, separator, joining)
+            continue
         before = tally.passed_lines
         tally.add([piece], separator)
         match piece:
@@ -110,6 +123,19 @@ def judge_lines(
     return _judged(tally, audit)
 
 
+def _add_units(tally: Tally, piece: Whole, separator: UnitSeparator, joining: Joining | None) -> Iterator[bool]:
+    """Separate units one by one, as only the mapping can tell which of them are audit; yield whether each is."""
+    block = piece.data
+    lines = block.removesuffix(b"\n").split(b"\n")
+    units = lines if joining is None else [block[start:end] for start, end in joining.units(block)]
+    offset = piece.offset
+    for unit in units:
+        done = separator.separate_units([unit], None, offset, tally.observed_at)
+        tally.add_separated(done)
+        yield bool(done.records)
+        offset += len(unit) + 1
+
+
 def judge_message(
     source: str, body: bytes, observed_at: str, separator: BlockSeparator, is_audit: Callable[[bytes], bool], line_limit: int
 ) -> Judged:
@@ -117,7 +143,7 @@ def judge_message(
     tally = Tally(source, observed_at)
     message = body.strip(_WHITE_SPACE)
     if message:
-        add_messages(tally, [message], separator, is_audit, line_limit)
+        add_messages(tally, [(message, None)], separator, is_audit, line_limit)
     return _judged(tally, [bool(tally.records)] * tally.lines)
 
 

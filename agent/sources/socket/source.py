@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from ...config import Socket
+    from ...events.mappings.joining import Joining
     from ...intake import Intake, SealListeners
     from ..base import BlockSeparator, ProblemReport, Sink, TimeOfDay
     from .judge import Judged, Verdict
@@ -70,6 +71,7 @@ class SocketSource:
         listeners: SealListeners,
         settings: SocketSettings | None = None,
         problem: ProblemReport | None = None,
+        joining: Joining | None = None,
     ) -> None:
         """Describe the source; `run` opens it.
 
@@ -85,6 +87,7 @@ class SocketSource:
             listeners: Who is told of each cut.
             settings: The knobs; the defaults if None.
             problem: Called with an address and what is wrong with it, or with None once it is cured.
+            joining: Which lines of a request are one unit; None if each is one. A request's end ends its last unit.
         """
         self._id = source_id
         self._make_separator = make_separator
@@ -95,6 +98,7 @@ class SocketSource:
         self._clock = clock
         self._settings = settings or SocketSettings()
         self._problem = problem
+        self._joining = joining
         self._listeners: list[TcpListener | UnixListener] = []
         if where.listen is not None:
             self._listeners.append(TcpListener(where.listen))
@@ -223,8 +227,10 @@ class SocketSource:
         """Judge a body; may run on several threads, each with a separator of its own."""
         separator = self._separators.pop() if self._separators else self._make_separator()
         try:
-            judge = judge_message if one else judge_lines
-            return judge(self._id, body, observed_at, separator, self._is_audit, self._settings.line_limit)
+            limit = self._settings.line_limit
+            if one:
+                return judge_message(self._id, body, observed_at, separator, self._is_audit, limit)
+            return judge_lines(self._id, body, observed_at, separator, self._is_audit, limit, self._joining)
         finally:
             self._separators.append(separator)
 
