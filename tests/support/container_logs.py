@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import gzip
 import json
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, cast
 
 from agent.events.classify import FieldRule
 from agent.events.validate import Validator
 from agent.separator import Separator
 from agent.sources.container import container_source
 from agent.sources.file import FileSource
+from tests.support.joined_units import TagRule, UnitRecorder
 from tests.support.tail_bench import AT_ONCE, Bench
 
 if TYPE_CHECKING:
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from agent.events.classify import Rule
+    from agent.events.mappings.joining import Joining
     from agent.sources.file import TailSettings
 
 Format = Literal["cri", "json"]
@@ -84,29 +86,40 @@ class ContainerBench(Bench):
     """Run a container source over a tree of logs."""
 
     def __init__(
-        self, folder: Path, settings: TailSettings = AT_ONCE, patterns: Sequence[str] = ("pods/*/*/*.log",), rule: Rule | None = None
+        self,
+        folder: Path,
+        settings: TailSettings = AT_ONCE,
+        patterns: Sequence[str] = ("pods/*/*/*.log",),
+        rule: Rule | None = None,
+        joining: Joining | None = None,
     ) -> None:
-        """Prepare a folder with one log."""
+        """Prepare a folder with one log, whose lines join to units if `joining` says so."""
         super().__init__(folder, settings, patterns)
         self.log = ContainerLog(folder)
         self.path = self.log.path
-        self._rule = rule or FieldRule()
+        self._rule = rule or (FieldRule() if joining is None else cast("Rule", TagRule()))
+        self._joining = joining
 
     def source(self) -> FileSource:
         """Return the running source, a new one after a stop or crash."""
         if self._source is None:
-            rule = self._rule
+            rule, joining = self._rule, self._joining
             made = container_source(
                 "app",
                 tuple(self.patterns),
-                lambda: Separator("app", rule, Validator(rule), keep_observability=True, has_offsets=True),
+                lambda: UnitRecorder(joining) if joining is not None else _separator(rule),
                 self.intake,
                 self.sink,
                 self.clock,
                 self.settings,
                 rule=rule,
                 problem=lambda path, text: self.problems.append((path, text)),
+                joining=joining,
             )
             assert isinstance(made, FileSource)
             self._source = made
         return self._source
+
+
+def _separator(rule: Rule) -> Separator:
+    return Separator("app", rule, Validator(rule), keep_observability=True, has_offsets=True)
