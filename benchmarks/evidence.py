@@ -15,7 +15,6 @@ import json
 import resource
 import subprocess
 import sys
-import tempfile
 import time
 from datetime import UTC, datetime
 from pathlib import Path
@@ -29,7 +28,7 @@ from agent.reader.ask.statement import statement
 from agent.reader.fetch import DirectoryReader
 from agent.reader.index import open_index, refresh
 from agent.reader.trustfile import TrustFile
-from benchmarks.harness import add_common, median_and_spread, show
+from benchmarks.harness import add_common, median_and_spread, scratch, show
 from tests.support.evidence_store import write_store
 
 if TYPE_CHECKING:
@@ -183,7 +182,8 @@ def main() -> None:
         }
         print(json.dumps(parts[options.part]()))
         return
-    with tempfile.TemporaryDirectory(prefix="trailseal-evidence-", dir=options.dir) as folder:
+    with scratch(options.dir) as scratched:
+        folder = str(scratched)
         made = _apart("--part", "make", "--folder", folder, "--events", str(options.events))
         first = _apart("--part", "build", "--folder", folder)
         again = _apart("--part", "build", "--folder", folder)

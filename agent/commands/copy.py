@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import click
 
 from ..errors import NotVerifiedError
+from ..reader.cli import origin_glob
 
 if TYPE_CHECKING:
     from ..config import Retention
@@ -47,21 +48,13 @@ Exit codes (the worst wins, in the order 10, 1, 12, 11):
 """
 
 
-def _origin_glob(_: click.Context, __: click.Parameter, value: str | None) -> str | None:
-    from ..reader.trustfile import is_origin_pattern
-
-    if value is not None and not is_origin_pattern(value):
-        raise click.BadParameter("an origin has four parts: namespace/service/epoch/instance; * matches within one part")
-    return value
-
-
 @click.command("copy", help=_HELP)
 @click.argument("source", metavar="FROM")
 @click.argument("target", metavar="TO")
 @click.option(
     "--trust", type=click.Path(path_type=Path), metavar="FILE", help="Whom to believe: only trails that it vouches for are copied."
 )
-@click.option("--origin", callback=_origin_glob, metavar="GLOB", help="Only trails that match, e.g. 'demo/payments/*/*'.")
+@click.option("--origin", callback=origin_glob, metavar="GLOB", help="Only trails that match, e.g. 'demo/payments/*/*'.")
 @click.option("--dry-run", is_flag=True, help="Write nothing: check FROM, compare with TO, and say what would be copied.")
 @click.option("--verify/--no-verify", default=True, help="Verify in TO what was copied, at the end; done by default.")
 @click.option("--endpoint", metavar="URL", help="FROM's server, if an S3-compatible bucket; else AWS_ENDPOINT_URL, or the cloud's own.")

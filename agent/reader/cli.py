@@ -86,7 +86,8 @@ class _Duration(click.ParamType["timedelta"]):
 DURATION: Final = _Duration()
 
 
-def _origin_glob(_: click.Context, __: click.Parameter, value: str | None) -> str | None:
+def origin_glob(_: click.Context, __: click.Parameter, value: str | None) -> str | None:
+    """Check the pattern of an option that names trails; a click callback."""
     if value is not None and not is_origin_pattern(value):
         raise click.BadParameter("an origin has four parts: namespace/service/epoch/instance; * matches within one part")
     return value
@@ -171,7 +172,7 @@ def _policy(retention: timedelta | None, mode: str | None, *, attest: bool) -> P
 @click.option("--trust", type=click.Path(path_type=Path), metavar="FILE", help="Whom to believe: lines of `<origin pattern> <vkey>`.")
 @click.option("--expected", type=click.Path(path_type=Path), metavar="FILE", help="YAML list of the trails that have to be there.")
 @click.option("--fresh", type=DURATION, metavar="DURATION", help="Demand a head at most this old of every trail that is not closed.")
-@click.option("--origin", callback=_origin_glob, metavar="GLOB", help="Only trails that match, e.g. 'demo/payments/*/*'.")
+@click.option("--origin", callback=origin_glob, metavar="GLOB", help="Only trails that match, e.g. 'demo/payments/*/*'.")
 @click.option("--level", type=click.Choice(LEVELS), help="Demand a level of assurance: 12 if it is not reached.")
 @click.option(
     "--retention", type=DURATION, metavar="DURATION", help="The shortest retention every version must have; else the bucket's default."

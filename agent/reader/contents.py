@@ -20,7 +20,8 @@ from ..errors import FormatError
 from ..trail.batch import read_blocks
 from ..trail.layout import data_key, parse_data_key
 from ..trail.merkle import leaf_hashes
-from ..trail.records import Certainty, GapCause, RecordHead, RecordKind, decode_record, decode_records
+from ..trail.record_lines import RecordHead, decode_record, decode_records
+from ..trail.records import Certainty, GapCause, RecordKind
 from .findings import Code
 
 if TYPE_CHECKING:

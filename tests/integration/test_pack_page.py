@@ -2,102 +2,38 @@
 
 from __future__ import annotations
 
-import json
 import re
-from datetime import UTC, datetime, timedelta
-from hashlib import sha256
-from typing import TYPE_CHECKING
-from zipfile import ZipFile
+from datetime import UTC, datetime
 
 import pytest
 
-from agent.reader.ask.filters import Filter
-from agent.reader.evidence.pack import write_pack
-from agent.reader.evidence.selecting import Question
-from agent.reader.fetch import MemoryReader
-from agent.reader.index import open_index, refresh
-from agent.reader.trustfile import TrustFile
-from agent.trail.manifest import ManifestReason, Window
-from agent.trail.note import SigningKey
-from agent.trail.records import event_bodies
-from tests.support.browser import browser
-from tests.support.trail_factory import TrailFactory, sample_trail, stamp
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from tests.support.browser import Chromium, Visit
+from tests.support import pack_pages as forging
+from tests.support.pack_pages import (
+    ENROLMENT,
+    INJECTIONS,
+    NO_ED25519,
+    changed,
+    opened,
+    rows_of,
+    verdict,
+    with_data,
+    with_injections,
+    write_page,
+)
+from tests.support.trail_factory import TrailFactory, sample_trail
 
 pytestmark = pytest.mark.slow
-
-ENROLMENT = SigningKey.from_seed("acme-enrolment", sha256(b"enrolment").digest())
-DATA = re.compile(r'(<script type="application/json" id="data">)(.*?)(</script>)', re.DOTALL)
-INJECTIONS = (
-    "</script><script>globalThis.ran = 1</script>",
-    '</script><img src="x" onerror="globalThis.ran = 1">',
-    "<img src=x onerror=globalThis.ran=1>",
-    "<!--<script>globalThis.ran=1</script>",
-    "javascript:globalThis.ran=1",
-    "\u2028\u2029\u202e\u0007${globalThis.ran=1}",
-)
-
-
-@pytest.fixture(scope="module")
-def chromium() -> Iterator[Chromium]:
-    with browser() as opened:
-        yield opened
 
 
 @pytest.fixture(scope="module")
 def make_page(tmp_path_factory):
     """Return a function that packs trails and returns the path of the page."""
-
-    def make(*trails, trust=None):
-        folder = tmp_path_factory.mktemp("pack")
-        text = trust or "".join(trail.trust_line for trail in trails)
-        objects: dict[str, bytes] = {}
-        for trail in trails:
-            objects |= trail.objects
-        now = max(trail.now for trail in trails) + timedelta(seconds=1)
-        believed = TrustFile.parse(text, "trust")
-        store = MemoryReader(objects)
-        refresh(store, folder / "index", trust=believed, now=now)
-        with open_index(folder / "index") as index:
-            write_pack(folder / "out.zip", index, store, Question(Filter()), trust=believed, now=now)
-        with ZipFile(folder / "out.zip") as pack:
-            pack.extract("index.html", folder)
-        return folder / "index.html"
-
-    return make
+    return lambda *trails, trust=None: write_page(tmp_path_factory.mktemp("pack"), *trails, trust=trust)
 
 
 @pytest.fixture(scope="module")
 def honest(make_page):
     return make_page(sample_trail(), sample_trail(seed=b"other", service="console"))
-
-
-def changed(page, change):
-    """Write the page with other data beside it, as somebody with an editor would, and return its path."""
-    text = page.read_text("utf-8")
-    data = json.loads(DATA.findall(text)[0][1])
-    change(data)
-    forged = page.with_name(f"forged-{sha256(repr(data).encode()).hexdigest()[:12]}.html")
-    raw = json.dumps(data).replace("<", "\\u003c")
-    forged.write_text(DATA.sub(lambda found: found[1] + raw + found[3], text), "utf-8")
-    return forged
-
-
-def opened(visit: Visit) -> Visit:
-    visit.page.locator("body[data-state=done]").wait_for()
-    return visit
-
-
-def rows_of(visit):
-    return visit.page.locator("#events tbody tr")
-
-
-def verdict(visit):
-    return visit.page.locator("#verdict").inner_text()
 
 
 def test_every_record_of_an_honest_pack_is_proven_without_a_network(chromium, honest):
@@ -159,35 +95,14 @@ def test_an_enrolment_key_vouches_in_the_browser_too(chromium, make_page):
         assert "acme-enrolment" in visit.page.locator("#trails").inner_text()
 
 
-def another_byte_of_an_event(data):
-    data["records"][3]["leaf"] = data["records"][3]["leaf"].replace('"outcome":"', '"outcome":"X', 1)
-
-
-def another_hash_of_a_proof(data):
-    proof = data["records"][3]["proof"]
-    proof[1] = ("B" if proof[1][0] != "B" else "C") + proof[1][1:]
-
-
-def a_hash_too_few(data):
-    data["records"][3]["proof"].pop()
-
-
-def a_hash_too_many(data):
-    data["records"][3]["proof"] += [data["records"][3]["proof"][0]] * 40
-
-
-def another_number(data):
-    data["records"][3]["seq"] += 1
-
-
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
-        (another_byte_of_an_event, "do not lead to the signed root"),
-        (another_hash_of_a_proof, "do not lead to the signed root"),
-        (a_hash_too_few, "a hash too few"),
-        (a_hash_too_many, "a hash too many"),
-        (another_number, "calls itself seq"),
+        (forging.another_byte_of_an_event, "do not lead to the signed root"),
+        (forging.another_hash_of_a_proof, "do not lead to the signed root"),
+        (forging.a_hash_too_few, "a hash too few"),
+        (forging.a_hash_too_many, "a hash too many"),
+        (forging.another_number, "calls itself seq"),
     ],
 )
 def test_one_record_that_was_changed_is_not_proven_and_the_others_are(chromium, honest, change, reason):
@@ -200,45 +115,15 @@ def test_one_record_that_was_changed_is_not_proven_and_the_others_are(chromium, 
         assert visit.page.locator("#events tbody td:first-child", has_text="✓").count() == 23
 
 
-def another_signature(data):
-    head, _, tail = data["trails"][0]["note"].rpartition(" ")
-    data["trails"][0]["note"] = f"{head} {tail[:30]}{'B' if tail[30] != 'B' else 'C'}{tail[31:]}"
-
-
-def another_root(data):
-    origin, size, root, *rest = data["trails"][0]["note"].split("\n")
-    data["trails"][0]["note"] = "\n".join([origin, size, ("B" if root[0] != "B" else "C") + root[1:], *rest])
-
-
-def another_size(data):
-    origin, size, *rest = data["trails"][0]["note"].split("\n")
-    data["trails"][0]["note"] = "\n".join([origin, str(int(size) + 1), *rest])
-
-
-def the_key_of_a_thief(data):
-    data["trails"][0]["key"] = sample_trail(seed=b"other", service="console", signer_seed=b"thief").vkey
-
-
-def the_seals_of_another_trail(data):
-    first, second = data["trails"]
-    first["note"], first["opening"], first["key"] = second["note"], second["opening"], second["key"]
-
-
-def an_opening_with_another_key(data):
-    trail = data["trails"][0]
-    thief = sample_trail(seed=b"other", service="console", signer_seed=b"thief").vkey
-    trail["opening"] = trail["opening"].replace(trail["key"], thief)
-
-
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
-        (another_signature, "does not verify"),
-        (another_root, "does not verify"),
-        (another_size, "does not verify"),
-        (the_key_of_a_thief, "is not the one of its opening seal"),
-        (the_seals_of_another_trail, "the checkpoint is one of"),
-        (an_opening_with_another_key, "manifest is not in its tree"),
+        (forging.another_signature, "does not verify"),
+        (forging.another_root, "does not verify"),
+        (forging.another_size, "does not verify"),
+        (forging.the_key_of_a_thief, "is not the one of its opening seal"),
+        (forging.the_seals_of_another_trail, "the checkpoint is one of"),
+        (forging.an_opening_with_another_key, "manifest is not in its tree"),
     ],
 )
 def test_a_trail_whose_seals_were_changed_proves_none_of_its_records(chromium, honest, change, reason):
@@ -257,32 +142,6 @@ def test_what_is_shown_is_what_was_checked_and_not_what_the_page_says(chromium, 
     forged.write_text(text.replace("<td>denied</td>", "<td>success</td>"), "utf-8")
     with chromium.visit(forged.as_uri(), offline=True) as visit:
         assert "denied" in opened(visit).page.locator("#events tbody").inner_text()
-
-
-def with_injections():
-    trail = TrailFactory()
-    at = stamp(trail.now)
-    lines = [
-        json.dumps(
-            {
-                "stream": "audit",
-                "event_id": f"{number} {text}",
-                "occurred_at": at,
-                "actor": {"type": text, "id": text, "session": text},
-                "action": "data.read",
-                "target": {"type": text, "id": text},
-                "outcome": "success",
-                "context": {"note": text, text: {text: [text]}},
-            }
-        ).encode()
-        for number, text in enumerate(INJECTIONS)
-    ]
-    window = Window(at, at, at, at)
-    trail.seal(
-        ManifestReason.AGE, after_seconds=1, bodies=event_bodies("app", at, lines, None), counts={"events": len(lines)}, window=window
-    )
-    trail.stop()
-    return trail
 
 
 def test_strings_of_events_are_text_and_never_run(chromium, make_page):
@@ -310,14 +169,6 @@ def test_the_policy_refuses_a_script_that_somebody_adds(chromium, honest):
         assert any("Content Security Policy" in error for error in visit.errors)
 
 
-NO_ED25519 = """
-const keep = crypto.subtle.importKey.bind(crypto.subtle);
-crypto.subtle.importKey = (format, key, algorithm, ...rest) =>
-  (algorithm.name ?? algorithm) === 'Ed25519'
-    ? Promise.reject(new DOMException('no', 'NotSupportedError')) : keep(format, key, algorithm, ...rest);
-"""
-
-
 def test_a_browser_without_ed25519_proves_nothing_and_says_so(chromium, honest):
     with chromium.visit(honest.as_uri(), offline=True, before=NO_ED25519) as visit:
         opened(visit)
@@ -328,7 +179,7 @@ def test_a_browser_without_ed25519_proves_nothing_and_says_so(chromium, honest):
 
 
 def test_a_browser_without_ed25519_still_finds_a_changed_record(chromium, honest):
-    with chromium.visit(changed(honest, another_byte_of_an_event).as_uri(), offline=True, before=NO_ED25519) as visit:
+    with chromium.visit(changed(honest, forging.another_byte_of_an_event).as_uri(), offline=True, before=NO_ED25519) as visit:
         opened(visit)
         assert verdict(visit) == "1 of 24 records are NOT proven; 0 are."
 
@@ -356,8 +207,7 @@ def test_without_scripts_the_records_can_be_read_and_none_is_called_proven(chrom
 
 @pytest.mark.parametrize("data", ["", "{}", "[]", '{"format":1,"trails":[],"records":[{}]}', '{"trails":[{}],"records":[{"trail":0}]}'])
 def test_data_that_cannot_be_read_proves_nothing(chromium, honest, data):
-    forged = honest.with_name(f"broken-{len(data)}.html")
-    forged.write_text(DATA.sub(lambda found: found[1] + data + found[3], honest.read_text("utf-8")), "utf-8")
+    forged = with_data(honest, f"broken-{len(data)}.html", data)
     with chromium.visit(forged.as_uri(), offline=True) as visit:
         assert re.search("Nothing is proven|NOT proven", verdict(opened(visit)))
         assert "✓" not in visit.page.locator("main").inner_text()

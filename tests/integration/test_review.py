@@ -8,24 +8,23 @@ import re
 import shlex
 import subprocess
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests.integration.conftest import CATALOG
 from tests.support.agent_process import TRAILSEAL, believe, verify
-from tests.support.browser import browser
 from tests.support.evidence_store import write_store
 from tests.support.object_servers.rgw import Rgw
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from tests.support.browser import Chromium
     from tests.support.evidence_facts import Written
 
 pytestmark = pytest.mark.slow
-CATALOG = Path(__file__).parents[2] / "config/catalog.yaml"
 WORDS = ("--query", "role grants", "--finding", "None.", "--outcome", "no_findings")
 
 
@@ -139,12 +138,6 @@ class TestSigning:
             trust.write(made.stdout)
         assert desk.sign("--enrolment-key", key).returncode == 0
         assert [review["trusted"] for review in desk.listed()] == [True]
-
-
-@pytest.fixture(scope="module")
-def chromium() -> Iterator[Chromium]:
-    with browser() as opened:
-        yield opened
 
 
 class TestReportInABrowser:

@@ -12,33 +12,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from agent.reader.control.catalogs import load_catalog
-from tests.support.browser import browser
-from tests.support.evidence_store import write_store
-from tests.unit.reader.view.browsing import at_home, enter, home
-from tests.unit.reader.view.view_site import NOW, served
+from tests.support.browsing import at_home, enter, home
+from tests.support.view_site import NOW
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from tests.support.browser import Chromium
-    from tests.unit.reader.view.view_site import Site
+    from tests.support.view_site import Site
 
 pytestmark = pytest.mark.slow
-
-
-@pytest.fixture(scope="module")
-def chromium() -> Iterator[Chromium]:
-    with browser() as opened:
-        yield opened
-
-
-@pytest.fixture(scope="module")
-def view(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    folder = tmp_path_factory.mktemp("view")
-    written = write_store(folder / "made", events=2000)
-    with served(written.store, written.trust, folder, catalog=load_catalog(Path("config/catalog.yaml"))) as running:
-        yield running
 
 
 def test_a_link_leads_to_the_search_and_leaves_no_token_behind(chromium: Chromium, view: Site) -> None:

@@ -5,56 +5,41 @@ from __future__ import annotations
 import csv
 import io
 from datetime import timedelta
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
 import pytest
 
 from agent.reader.control.catalogs import load_catalog
-from tests.support.browser import browser
-from tests.support.evidence_store import write_store
+from tests.integration.conftest import CATALOG
+from tests.support.browsing import at_home, enter, home
 from tests.support.trail_factory import TrailFactory, stamp
 from tests.support.trail_factory import write_store as write_objects
-from tests.unit.reader.view.browsing import at_home, enter, home
-from tests.unit.reader.view.two_services import BEGIN, seal
-from tests.unit.reader.view.view_site import served
+from tests.support.two_services import BEGIN, seal
+from tests.support.view_site import served
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from tests.support.browser import Chromium
-    from tests.unit.reader.view.view_site import Site
+    from tests.support.view_site import Site
 
 pytestmark = pytest.mark.slow
 
 
+TEMPLATE = "{{ 1337 * 7331 }}{% for x in y %}"
 HOSTILE = (
     "<script>window.pwned=1</script>",
     '"><img src=x onerror="window.pwned=1">',
     "javascript:window.pwned=1",
     "'><svg/onload=window.pwned=1>",
     "</pre></td></title></textarea><script>window.pwned=1</script>",
-    "{{ 1337 * 7331 }}{% for x in y %}",
+    TEMPLATE,
     "\u202egnp.exe\u2066\u200b\ufeff",
     "\u001b[31mred\u0007\u0000",
     "&lt;script&gt;window.pwned=1&lt;/script&gt;",
     '=HYPERLINK("https://elsewhere.example.com")',
 )
-
-
-@pytest.fixture(scope="module")
-def chromium() -> Iterator[Chromium]:
-    with browser() as opened:
-        yield opened
-
-
-@pytest.fixture(scope="module")
-def view(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    folder = tmp_path_factory.mktemp("view")
-    written = write_store(folder / "made", events=2000)
-    with served(written.store, written.trust, folder, catalog=load_catalog(Path("config/catalog.yaml"))) as running:
-        yield running
 
 
 def hostile_event(number: int, text: str) -> bytes:
@@ -82,7 +67,7 @@ def hostile(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     trail.close()
     write_objects(trail.objects, folder / "store")
     (folder / "trust.txt").write_text(trail.trust_line, encoding="utf-8")
-    with served(folder / "store", folder / "trust.txt", folder, catalog=load_catalog(Path("config/catalog.yaml"))) as running:
+    with served(folder / "store", folder / "trust.txt", folder, catalog=load_catalog(CATALOG)) as running:
         yield running
 
 
@@ -105,7 +90,6 @@ def test_hostile_texts_in_events_stay_texts(chromium: Chromium, hostile: Site) -
                 page.locator("img, svg:not(.chart), script:not([src]), iframe, main script, [onerror], [onload], [onclick]").count() == 0
             ), address
             assert page.locator("a[href^='javascript:' i]").count() == 0, address
-            assert "9801547" not in page.content(), address
             shown = page.locator("body").inner_text()
             for invisible in ("\u202e", "\u2066", "\u200b", "\ufeff", "\u001b", "\u0007"):
                 assert invisible not in shown, address
@@ -121,6 +105,20 @@ def test_hostile_texts_are_shown_as_they_are(chromium: Chromium, hostile: Site) 
         for text in (HOSTILE[0], HOSTILE[1], HOSTILE[2], HOSTILE[5], HOSTILE[8]):
             assert text in shown
         assert "\\u202egnp.exe" in shown
+
+
+def test_a_template_in_an_event_is_shown_and_not_run(chromium: Chromium, hostile: Site) -> None:
+    with enter(chromium, hostile, hostile.grant("demo/*")) as visit:
+        page = at_home(visit, hostile)
+        row = page.locator("table.events tbody tr").nth(len(HOSTILE) - 1 - HOSTILE.index(TEMPLATE))
+        assert row.locator("td").nth(2).inner_text() == TEMPLATE
+        row.locator("a").click()
+        assert page.locator("h1").inner_text() == f"{TEMPLATE} by {TEMPLATE}"
+        facts = dict(zip(page.locator("dl dt").all_inner_texts(), page.locator("dl dd").all_inner_texts(), strict=True))
+        assert facts["Event id"] == f"{HOSTILE.index(TEMPLATE)}{TEMPLATE}"
+        assert facts["context.approval_id"] == TEMPLATE
+        assert facts[f"context.{TEMPLATE}"] == TEMPLATE
+        assert facts[f"context.deep.{TEMPLATE}[1].{TEMPLATE}"] == TEMPLATE
 
 
 def test_formulas_in_events_are_no_formulas_in_the_csv(chromium: Chromium, hostile: Site) -> None:

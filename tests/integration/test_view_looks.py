@@ -3,38 +3,19 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
-from agent.reader.control.catalogs import load_catalog
-from tests.support.browser import browser
-from tests.support.evidence_store import write_store
-from tests.unit.reader.view.browsing import at_home, enter, home
-from tests.unit.reader.view.view_site import served
+from tests.support.browsing import at_home, enter, home
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from pathlib import Path
 
     from tests.support.browser import Chromium
-    from tests.unit.reader.view.view_site import Site
+    from tests.support.view_site import Site
 
 pytestmark = pytest.mark.slow
-
-
-@pytest.fixture(scope="module")
-def chromium() -> Iterator[Chromium]:
-    with browser() as opened:
-        yield opened
-
-
-@pytest.fixture(scope="module")
-def view(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    folder = tmp_path_factory.mktemp("view")
-    written = write_store(folder / "made", events=2000)
-    with served(written.store, written.trust, folder, catalog=load_catalog(Path("config/catalog.yaml"))) as running:
-        yield running
 
 
 def test_everything_can_be_done_with_the_keyboard(chromium: Chromium, view: Site) -> None:

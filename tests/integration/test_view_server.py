@@ -20,7 +20,7 @@ import pytest
 from agent.reader.index import default_path
 from tests.support.agent_process import TRAILSEAL, trailseal, until
 from tests.support.certificates import make_certificate
-from tests.unit.reader.view.two_services import HIDDEN, SHOWN, TwoServices, event, write_two_services
+from tests.support.two_services import HIDDEN, SHOWN, TwoServices, event, write_two_services
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -165,7 +165,7 @@ def test_what_is_written_to_the_store_appears_without_a_restart(two: TwoServices
     from datetime import timedelta
 
     from tests.support.trail_factory import TrailFactory, write_store
-    from tests.unit.reader.view.two_services import BEGIN, seal
+    from tests.support.two_services import BEGIN, seal
 
     with viewing(two, tmp_path, "--refresh", "200ms") as server:
         cookie = server.enter(server.link("--services", "shown", "--expires", "1h"))

@@ -7,21 +7,24 @@ statement before the answer it is about. This module must not decide what matche
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import io
 import json
 import shlex
 import sys
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from itertools import islice
 from typing import IO, TYPE_CHECKING, Any, Final
 
 import duckdb
 
 from ...errors import TrailsealError
-from ..writing import new_path, refuse_existing
+from ..writing import new_pair, new_path, refuse_existing
 from . import rows as flat
 from .correlation import each_pair
 from .filters import ALL, Filter
+from .options import given_catalog
+from .question import RENDERED
 from .search import count, each
 from .statement import statement
 from .writers import jsonable, plain, write_csv, write_ndjson, write_parquet
@@ -33,7 +36,6 @@ if TYPE_CHECKING:
 
     from rich.console import RenderableType
 
-    from ...events.catalog import Catalog
     from ..index.cli import OpenedStore
     from .correlation import Pair
     from .found import Found
@@ -70,7 +72,7 @@ def answer(opened: OpenedStore, question: Question, now: datetime) -> int:
 
 
 def _answer_filter(opened: OpenedStore, question: Question, now: datetime) -> Statement:
-    index, catalog = opened.index, _catalog(question)
+    index, catalog = opened.index, given_catalog(question.catalog)
     matched = count(index, question.filter, ALL, catalog)
     stated = statement(
         index,
@@ -106,14 +108,6 @@ def _answer_sql(opened: OpenedStore, question: Question, now: datetime) -> State
     return stated
 
 
-def _catalog(question: Question) -> Catalog | None:
-    if question.catalog is None:
-        return None
-    from ..control.catalogs import load_catalog  # noqa: PLC0415 -- it is wanted with a catalog only
-
-    return load_catalog(question.catalog)
-
-
 class _Handing:
     """Hands an answer over, in the form asked for."""
 
@@ -128,6 +122,11 @@ class _Handing:
             self._show(events_table(shown), self.stated.matched - len(shown))
         elif self.question.form == "ndjson" or self.question.as_json:
             self._documents((event.as_json() for event in events), "events")
+        elif self.question.form in RENDERED:
+            from ..renderings import RENDERINGS, Stored  # noqa: PLC0415 -- they are wanted for these forms only
+
+            render = RENDERINGS[self.question.form]
+            self._documents((render(Stored.of(event.as_json())) for event in events), "events")
         else:
             self._rows(flat.of_events(events))
 
@@ -220,15 +219,21 @@ class _Handing:
 
     @contextmanager
     def _files(self, path: Path) -> Iterator[Path]:
-        """Yield a temporary file for the answer, and write the statement beside it first."""
-        with ExitStack() as stack:
-            answer_path = stack.enter_context(new_path(path, force=self.question.force))
-            if not self.question.as_json:
-                # Entered last, so it is published first: an answer never lies there without its statement.
-                beside = stack.enter_context(new_path(_beside(path), force=self.question.force))
-                beside.write_text(json.dumps(self.stated.as_json(), indent=2) + "\n", "ascii")
-            yield answer_path
+        """Yield a temporary file for the answer; the statement, which names its SHA-256, is published before it."""
+        force = self.question.force
+        if self.question.as_json:
+            with new_path(path, force=force) as made:
+                yield made
+        else:
+            with new_pair(path, _beside(path), self._told, force=force) as made:
+                yield made
         self._state_on_stderr()
+
+    def _told(self, answer: Path) -> bytes:
+        """Return the statement's file: whoever has both can see that they belong together."""
+        with answer.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        return json.dumps({"answer_sha256": digest, **self.stated.as_json()}, indent=2).encode("ascii") + b"\n"
 
     def _state_on_stderr(self) -> None:
         from rich.console import Console  # noqa: PLC0415 -- rich is for people only

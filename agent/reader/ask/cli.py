@@ -10,13 +10,12 @@ from __future__ import annotations
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from ..index.cli import index_options
-from .filters import CATEGORIES, OUTCOMES
-from .times import parse_time
+from .options import asking_options
 
 if TYPE_CHECKING:
     from ..index.cli import OpenedStore
@@ -53,36 +52,9 @@ Exit codes:
 """
 
 
-class _Time(click.ParamType["datetime"]):
-    """A point in time: RFC 3339, a date, or a duration ago."""
-
-    name = "time"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> datetime:
-        """Read the option's text (a usage error if it is no time)."""
-        try:
-            return parse_time(str(value), datetime.now(UTC))
-        except ValueError as error:
-            self.fail(str(error), param, ctx)
-
-
-TIME: Final = _Time()
-
-
 @click.command("query", help=_HELP)
 @index_options
-@click.option("--actor", multiple=True, metavar="GLOB", help="Who: the actor's id.")
-@click.option("--action", multiple=True, metavar="GLOB", help="What was done.")
-@click.option("--target", multiple=True, metavar="GLOB", help="What it was done to: the target's id, or type/id.")
-@click.option("--outcome", multiple=True, type=click.Choice(OUTCOMES), help="How it ended.")
-@click.option("--service", multiple=True, metavar="GLOB", help="Where: a service, or namespace/service.")
-@click.option("--category", multiple=True, type=click.Choice(CATEGORIES), metavar="NAME", help="A category of --catalog, or uncatalogued.")
-@click.option("--text", metavar="TEXT", help="Anywhere in the event, whatever its case.")
-@click.option("--since", type=TIME, metavar="TIME", help="Occurred at this time or later.")
-@click.option("--until", type=TIME, metavar="TIME", help="Occurred before this time.")
-@click.option("--catalog", type=click.Path(path_type=Path), metavar="FILE", help="The event catalog that gives actions their category.")
-@click.option("--correlate", metavar="PATH", help="Put other events beside each that carry the same value there: context.approval_id.")
-@click.option("--counterpart", multiple=True, metavar="GLOB", help="The actions that count with --correlate; else all but the event's own.")
+@asking_options
 @click.option("--sql", metavar="TEXT", help="One query in SQL over the index instead of filters; read-only.")
 @click.option("--seconds", type=click.FloatRange(0.1, 86_400), default=60.0, show_default=True, help="How long --sql may run.")
 @click.option(
@@ -91,7 +63,9 @@ TIME: Final = _Time()
     metavar="N",
     help="How many events at most; else 100 in a table or with --json, and all otherwise.",
 )
-@click.option("--format", "form", type=click.Choice(("table", "csv", "ndjson", "parquet")), default="table", show_default=True)
+@click.option(
+    "--format", "form", type=click.Choice(("table", "csv", "ndjson", "parquet", "ocsf", "ecs")), default="table", show_default=True
+)
 @click.option(
     "--output", type=click.Path(path_type=Path), metavar="FILE", help="Write the answer there, and FILE.statement.json beside it."
 )

@@ -13,28 +13,28 @@ must not write.
 
 from __future__ import annotations
 
-import dataclasses
 import re
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any, Final, Self
+from typing import TYPE_CHECKING, Any, Final
 
 from ...errors import ConfigError
+from .carriers import MAX_COUNTERPARTS, VALUE, CarrierTable
 from .filters import ALL, Filter, is_unicode, plain, where
-from .found import COLUMNS, ORDER, Found, Place, found, with_moments
+from .found import COLUMNS, ORDER, Found, Place, found
 from .search import DEFAULT_LIMIT
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from datetime import datetime
 
     from ...events.catalog import Catalog
     from ..index import Index
-    from .filters import Condition, Scope
+    from .carriers import Carriers, Counts
+    from .filters import Scope
 
-MAX_COUNTERPARTS: Final = 20
 MAX_PAIRS: Final = 1000
 MAX_PATH_CHARACTERS: Final = 500
+_AT_ONCE: Final = 10_000
 _BEGINNING: Final = "context."
 _PATH: Final = re.compile(r"[^.]+(?:\.[^.]+)*")
 
@@ -134,19 +134,9 @@ def correlate(
     pointer = json_pointer(path)
     if not 1 <= limit <= MAX_PAIRS:
         raise ConfigError(f"must be 1 to {MAX_PAIRS}", key="limit", hint="Ask for one page after another.")
-    condition = where(filter, scope, catalog)
-    parameters: dict[str, object] = {**condition.parameters, "limit": limit + 1, "path": pointer}
-    going_on = ""
-    if after is not None:
-        going_on = " AND (occurred_at, origin, seq) > ($after_time, $after_origin, $after_seq)"
-        parameters |= {"after_time": plain(after.occurred_at), "after_origin": after.origin, "after_seq": after.seq}
-    sql = f"SELECT {COLUMNS}, {_VALUE} FROM events WHERE {condition.sql}{going_on} ORDER BY {ORDER} LIMIT $limit"  # noqa: S608 -- constants
-    rows = index.rows(sql, parameters)
-    matched = [(found(row, catalog), said(row[-1])) for row in rows[:limit]]
-    values = sorted({value for _, value in matched if value is not None})
-    carriers = _Carriers.of(index, values, pointer, where(Filter(), scope), where(Filter(action=counterpart), prefix="w"), catalog)
-    pairs = tuple(_pair(event, value, carriers, explicit=bool(counterpart)) for event, value in matched)
-    return Pairs(pairs, pairs[-1].event.place if len(rows) > limit else None)
+    asking = _Asking(index, filter, pointer, scope, catalog, counterpart)
+    matched, going_on = asking.matched(limit, after)
+    return Pairs(tuple(asking.pairs(matched)), going_on)
 
 
 def each_pair(
@@ -159,17 +149,56 @@ def each_pair(
     counterpart: tuple[str, ...] = (),
     limit: int | None = None,
 ) -> Iterator[Pair]:
-    """Yield every event that matches, with its counterparts, page by page; the arguments are those of `correlate`."""
+    """Yield every event that matches, with its counterparts, in bounded memory; the arguments are those of `correlate`."""
+    asking = _Asking(index, filter, json_pointer(path), scope, catalog, counterpart)
     after: Place | None = None
     left = limit
     while left is None or left > 0:
-        size = MAX_PAIRS if left is None else min(left, MAX_PAIRS)
-        page = correlate(index, filter, path, scope, catalog, size, after, counterpart=counterpart)
-        yield from page.pairs
-        after = page.after
-        left = None if left is None else left - len(page.pairs)
+        matched, after = asking.matched(_AT_ONCE if left is None else min(left, _AT_ONCE), after)
+        yield from asking.pairs(matched)
+        left = None if left is None else left - len(matched)
         if after is None:
             return
+
+
+@dataclass(frozen=True, slots=True)
+class _Asking:
+    """One question; the attributes are the arguments of `correlate`."""
+
+    index: Index
+    filter: Filter
+    pointer: str
+    scope: Scope
+    catalog: Catalog | None
+    counterpart: tuple[str, ...]
+
+    def matched(self, limit: int, after: Place | None) -> tuple[list[tuple[Found, str | None]], Place | None]:
+        """Return events that match, each with its value, and where to go on."""
+        condition = where(self.filter, self.scope, self.catalog)
+        parameters: dict[str, object] = {**condition.parameters, "limit": limit + 1, "path": self.pointer}
+        going_on = ""
+        if after is not None:
+            going_on = " AND (occurred_at, origin, seq) > ($after_time, $after_origin, $after_seq)"
+            parameters |= {"after_time": plain(after.occurred_at), "after_origin": after.origin, "after_seq": after.seq}
+        sql = f"SELECT {COLUMNS}, {VALUE} FROM events WHERE {condition.sql}{going_on} ORDER BY {ORDER} LIMIT $limit"  # noqa: S608 -- constants
+        rows = self.index.rows(sql, parameters)
+        matched = [(found(row, self.catalog), said(row[-1])) for row in rows[:limit]]
+        return matched, matched[-1][0].place if len(rows) > limit else None
+
+    def pairs(self, matched: list[tuple[Found, str | None]]) -> Iterator[Pair]:
+        """Yield the pairs of some events: everything is looked through once for all of them, and what was found is held for a part."""
+        values = sorted({value for _, value in matched if value is not None})
+        if not values:
+            yield from (_lonely(event) for event, _ in matched)
+            return
+        with CarrierTable.collected(self.index, values, self.pointer, self.scope, self.counterpart, self.catalog) as table:
+            carriers = table.of(())
+            for begin in range(0, len(matched), MAX_PAIRS):
+                part = matched[begin : begin + MAX_PAIRS]
+                asked = {(value, event.action) for event, value in part if value is not None}
+                if not asked <= carriers.counts.keys():
+                    carriers = table.of(sorted(asked))
+                yield from (_lonely(event) if value is None else _pair(event, value, carriers) for event, value in part)
 
 
 def json_pointer(path: str) -> str:
@@ -189,98 +218,29 @@ def said(value: str | None) -> str | None:
     return None if value is None or value.strip() in ("", "{}", "[]") else value
 
 
-@dataclass(frozen=True, slots=True)
-class _Kind:
-    """The carriers of a value that have action, actor and outcome in common.
-
-    Attributes:
-        action: What they did.
-        actor_id: Who did it.
-        outcome: How it ended.
-        wanted: Whether the action is one of those asked for as counterparts.
-        count: How many there are.
-        earliest: When the first of them occurred.
-        trusted: Whether somebody vouches for the trail of any of them.
-    """
-
-    action: str
-    actor_id: str
-    outcome: str
-    wanted: bool
-    count: int
-    earliest: datetime | None
-    trusted: bool
+def _lonely(event: Found) -> Pair:
+    return Pair(event, None, Finding.NO_VALUE, (), 0, ())
 
 
-@dataclass(frozen=True, slots=True)
-class _Carriers:
-    """All events that carry one of some values: what kinds there are, and some of them."""
-
-    kinds: dict[str, list[_Kind]]
-    listed: dict[str, list[Found]]
-
-    @classmethod
-    def of(cls, index: Index, values: list[str], pointer: str, allowed: Condition, wanted: Condition, catalog: Catalog | None) -> Self:
-        kinds: dict[str, list[_Kind]] = {value: [] for value in values}
-        listed: dict[str, list[Found]] = {value: [] for value in values}
-        if not values:
-            return cls(kinds, listed)
-        cursor = index.cursor()
-        try:
-            # Temporary tables are the connection's own, and this connection is ours alone.
-            made = _MAKE.format(columns=COLUMNS, value=_VALUE, allowed=allowed.sql, wanted=wanted.sql)
-            hint = {"key": pointer.rpartition("/")[2].replace("~1", "/").replace("~0", "~")}
-            cursor.execute(made, {**allowed.parameters, **wanted.parameters, "path": pointer, "values": values, **hint})
-            for value, *row in cursor.execute(_KINDS).fetchall():
-                kinds[value].append(_Kind(*with_moments(row, 5)))
-            for *row, value in cursor.execute(_LISTED.format(columns=COLUMNS), {"most": 2 * MAX_COUNTERPARTS + 1}).fetchall():
-                listed[value].append(found(row, catalog))
-        finally:
-            cursor.close()
-        return cls(kinds, listed)
-
-
-_VALUE: Final = "TRY(json_extract_string(context, $path)) AS correlation_value"
-# Few contexts hold the key; those that hold none and no escape either are not parsed.
-_MAKE: Final = """CREATE TEMP TABLE carriers AS SELECT *, {wanted} AS wanted FROM (
-    SELECT {columns}, {value} FROM events WHERE {allowed} AND (contains(context, $key) OR contains(context, '\\')))
-    WHERE correlation_value IN (SELECT unnest($values::VARCHAR[]))"""
-_KINDS: Final = """SELECT correlation_value, action, actor_id, outcome, wanted, count(*), min(occurred_at), bool_or(trusted)
-    FROM carriers GROUP BY ALL"""
-_LISTED: Final = f"""SELECT {{columns}}, correlation_value FROM (
-        SELECT *, row_number() OVER (PARTITION BY correlation_value, action ORDER BY outcome <> 'success', {ORDER}) AS turn
-        FROM carriers)
-    QUALIFY row_number() OVER (PARTITION BY correlation_value ORDER BY wanted DESC, turn, {ORDER}) <= $most"""  # noqa: S608 -- constants
-
-
-def _pair(event: Found, value: str | None, carriers: _Carriers, *, explicit: bool) -> Pair:
-    if value is None:
-        return Pair(event, None, Finding.NO_VALUE, (), 0, ())
-
-    def counts(action: str, *, wanted: bool) -> bool:
-        return wanted if explicit else action != event.action
-
-    kinds = [_without(kind, event) for kind in carriers.kinds[value]]
-    total = sum(kind.count for kind in kinds)
-    counting = [kind for kind in kinds if kind.count and counts(kind.action, wanted=kind.wanted)]
-    succeeded = [kind for kind in counting if kind.outcome == "success"]
+def _pair(event: Found, value: str, carriers: Carriers) -> Pair:
+    counts = carriers.counts[value, event.action]
+    # The event carries its own value, and is none of its counterparts.
+    own_good = counts.own_counts and event.outcome == "success"
+    total, counting, succeeded = counts.total - 1, counts.counting - counts.own_counts, counts.succeeded - own_good
     finding = Finding.FOUND if succeeded else Finding.UNSUCCESSFUL if counting else Finding.ONLY_ALIKE if total else Finding.ALONE
-    actions = {kind.action for kind in counting}
-    others = [one for one in carriers.listed[value] if one.reference != event.reference]
-    others.sort(key=lambda one: (one.action not in actions, one.outcome != "success", one.occurred_at, one.reference))
-    return Pair(event, value, finding, tuple(others[:MAX_COUNTERPARTS]), total, _remarks(event, succeeded))
+    others = [(not one_counts, one) for one, one_counts in carriers.listed_for(event, value) if one.reference != event.reference]
+    others.sort(key=lambda other: (other[0], other[1].outcome != "success", other[1].occurred_at, other[1].reference))
+    remarks = _remarks(event, counts, own_good=own_good) if succeeded else ()
+    return Pair(event, value, finding, tuple(one for _, one in others[:MAX_COUNTERPARTS]), total, remarks)
 
 
-def _without(kind: _Kind, event: Found) -> _Kind:
-    """Return a kind without the event itself, which carries its own value."""
-    same = (kind.action, kind.actor_id, kind.outcome) == (event.action, event.actor_id, event.outcome)
-    return dataclasses.replace(kind, count=kind.count - 1) if same else kind
-
-
-def _remarks(event: Found, kinds: list[_Kind]) -> tuple[str, ...]:
+def _remarks(event: Found, counts: Counts, *, own_good: bool) -> tuple[str, ...]:
+    """Return what is true of all counterparts that succeeded, of which there is one at least."""
+    # Those of two times that are left without the event's own, which is the first if any of them is.
+    earliest = counts.earliest[1:] if own_good and counts.earliest[:1] == (event.occurred_at,) else counts.earliest
     said_of_all = {
-        "by the same actor": all(kind.actor_id == event.actor_id for kind in kinds),
-        "after the event": all(kind.earliest is not None and kind.earliest > event.occurred_at for kind in kinds),
-        "in a trail nobody vouches for": not any(kind.trusted for kind in kinds),
+        "by the same actor": counts.first_actor_id == counts.last_actor_id == event.actor_id,
+        "after the event": bool(earliest) and earliest[0] is not None and earliest[0] > event.occurred_at,
+        "in a trail nobody vouches for": counts.trusted == (own_good and event.trusted),
     }
-    return tuple(remark for remark, true in said_of_all.items() if kinds and true)
+    return tuple(remark for remark, true in said_of_all.items() if true)

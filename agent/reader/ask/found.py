@@ -26,7 +26,7 @@ ORDER: Final = "occurred_at, origin, seq"
 NEWEST_FIRST: Final = "occurred_at DESC, origin DESC, seq DESC"
 COLUMNS: Final = (
     "origin, seq, batch, namespace, service, instance, trusted, occurred_at, observed_at, event_id, actor_type, actor_id, actor_session, "
-    "action, target_type, target_id, outcome, context, source, container"
+    "action, target_type, target_id, outcome, context, source, host, container, mapping, client, redacted"
 )
 """The columns of the view `events` that make a `Found`, in its order."""
 
@@ -83,7 +83,7 @@ class Found:
         trusted: Whether the trust file vouches for the trail's key.
         occurred_at: When it happened, by the service's clock; aware, UTC, microseconds.
         observed_at: When the agent read it, by the host's clock; None if that is no time.
-        event_id: As the service wrote it; and so are all below, but for the last.
+        event_id: As the service, or the mapping, wrote it; and so are all below up to the context.
         actor_type: The kind of actor.
         actor_id: Who.
         actor_session: In which session, if any.
@@ -93,7 +93,11 @@ class Found:
         outcome: How it ended.
         context: JSON text, if any.
         source: The source the agent read it from.
-        container: JSON text that names the container, if any.
+        host: The machine that the agent ran on.
+        container: JSON text that names the container, or pod and node, if any.
+        mapping: The mapping and rule that made the event of a line of another format; None if the service wrote it so.
+        client: The fields whose values the service took from its client as they were; None if that is not said.
+        redacted: What was removed or replaced before it was stored; None if nothing was.
         category: Of the catalog; None without a catalog.
     """
 
@@ -116,7 +120,11 @@ class Found:
     outcome: str
     context: str | None
     source: str | None
+    host: str | None
     container: str | None
+    mapping: str | None = None
+    client: list[str] | None = None
+    redacted: list[str] | None = None
     category: str | None = None
 
     @property
@@ -139,7 +147,11 @@ class Found:
             "category": self.category,
             "observed_at": None if self.observed_at is None else zulu(self.observed_at),
             "source": self.source,
+            "host": self.host,
             "container": parsed(self.container),
+            "mapping": self.mapping,
+            "client": self.client,
+            "redacted": self.redacted,
             "event": {
                 "event_id": self.event_id,
                 "occurred_at": zulu(self.occurred_at),
@@ -160,7 +172,7 @@ def found(row: Sequence[Any], catalog: Catalog | None) -> Found:
         catalog: Gives the event its category, if there is one.
     """
     occurred_at = moment(row[7]) or datetime.max.replace(tzinfo=UTC)
-    values: list[Any] = [*row[:7], occurred_at, moment(row[8]), *row[9:20], category_of(row[13], catalog)]
+    values: list[Any] = [*row[:7], occurred_at, moment(row[8]), *row[9:24], category_of(row[13], catalog)]
     return Found(*values)
 
 

@@ -11,13 +11,16 @@ from typing import TYPE_CHECKING, Any, Final, Literal, Self
 from ...errors import ConfigError
 from .correlation import json_pointer
 from .filters import Filter
+from .options import taken_filter
+from .words import further_words
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-Form = Literal["table", "csv", "ndjson", "parquet"]
+Form = Literal["table", "csv", "ndjson", "parquet", "ocsf", "ecs"]
+RENDERED: Final[tuple[Form, ...]] = ("ocsf", "ecs")
+"""The formats that are events in the words of another schema."""
 SHOWN: Final = 100
-_FILTERS: Final = ("actor", "action", "target", "outcome", "service", "category", "text", "since", "until")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,11 +62,11 @@ class Question:
         Raises:
             ConfigError: Some of them make no sense together.
         """
-        given = {name: options.pop(name) for name in _FILTERS}
-        if options["sql"] is not None and (any(given.values()) or options["correlate"]):
+        given = taken_filter(options)
+        if options["sql"] is not None and (given != Filter() or options["correlate"]):
             raise _contradiction("sql", "--sql takes the place of filters", "Write the filter into the SQL.")
         shown = options["form"] == "table"
-        made = cls(filter=Filter(**given), limit=SHOWN if limit is None and shown else limit, **options)
+        made = cls(filter=given, limit=SHOWN if limit is None and shown else limit, **options)
         made._check()
         return made
 
@@ -76,8 +79,10 @@ class Question:
             raise _contradiction("category", "--category needs a catalog", "Name the file with --catalog.")
         if self.as_json and self.form != "table":
             raise _contradiction("json", "--json and --format are two forms", "Give one of them.")
+        if self.form in RENDERED and (self.sql is not None or self.correlate is not None):
+            raise _contradiction("format", f"{self.form} renders single events", "Ask with filters, without --correlate, or choose ndjson.")
         if self.output is not None and self.form == "table" and not self.as_json:
-            raise _contradiction("output", "a table is for the screen", "Give --format csv, ndjson or parquet, or --json.")
+            raise _contradiction("output", "a table is for the screen", "Give another --format, or --json.")
         if self.output is None and self.form == "parquet":
             raise _contradiction("format", "Parquet needs a file", "Name it with --output.")
         if self.output is None and self.force:
@@ -86,14 +91,7 @@ class Question:
     @property
     def more(self) -> tuple[str, ...]:
         """The words of the command line beside the filter."""
-        words: list[str] = []
-        if self.filter.category and self.catalog is not None:
-            words += ["--catalog", str(self.catalog)]
-        if self.correlate is not None:
-            words += ["--correlate", self.correlate]
-        for glob in self.counterpart:
-            words += ["--counterpart", glob] if not glob.startswith("-") else [f"--counterpart={glob}"]
-        return tuple(words)
+        return further_words(self.filter, self.catalog, self.correlate, self.counterpart)
 
 
 def _contradiction(key: str, message: str, hint: str) -> ConfigError:

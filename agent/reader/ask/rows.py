@@ -51,7 +51,11 @@ EVENT_COLUMNS: Final = (
     Column("trusted", "BOOLEAN"),
     Column("observed_at", "TIMESTAMP"),
     Column("source"),
+    Column("host"),
     Column("container"),
+    Column("mapping"),
+    Column("client"),
+    Column("redacted"),
 )
 PAIR_COLUMNS: Final = (
     *EVENT_COLUMNS,
@@ -87,11 +91,13 @@ def of_pairs(pairs: Iterable[Pair]) -> Rows:
 
 
 def _event(event: Found) -> tuple[Any, ...]:
-    return tuple(
-        zulu(value) if value is not None and column.type == "TIMESTAMP" else value
-        for column in EVENT_COLUMNS
-        for value in (getattr(event, column.name),)
-    )
+    return tuple(_cell(getattr(event, column.name), column) for column in EVENT_COLUMNS)
+
+
+def _cell(value: Any, column: Column) -> Any:
+    if value is not None and column.type == "TIMESTAMP":
+        return zulu(value)
+    return " ".join(value) if isinstance(value, list) else value
 
 
 def _pair(pair: Pair) -> Iterator[tuple[Any, ...]]:

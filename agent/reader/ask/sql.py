@@ -19,8 +19,8 @@ import duckdb
 
 from ...errors import ConfigError, TrailsealError
 from .filters import is_unicode
+from .naming import unique
 from .rows import Column, Rows
-from .writers import unique
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -74,7 +74,10 @@ def asking(path: Path, text: str, seconds: float = SECONDS) -> Iterator[Rows]:
         try:
             connection.execute(statement)
             columns = tuple(Column(str(name), _type(kind)) for name, kind, *_ in connection.description or ())
-            yield Rows(tuple(Column(name, one.type) for name, one in zip(unique(columns), columns, strict=True)), _fetch(connection))
+            yield Rows(
+                tuple(Column(name, one.type) for name, one in zip(unique(column.name for column in columns), columns, strict=True)),
+                _fetch(connection),
+            )
         finally:
             timer.cancel()
 

@@ -10,10 +10,12 @@ import shlex
 from typing import TYPE_CHECKING, Final
 
 from .found import zulu
+from .pseudonyms import told
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import datetime
+    from pathlib import Path
 
     from .filters import Filter, Scope
 
@@ -59,8 +61,32 @@ def as_command(filter: Filter, store: str, more: Sequence[str] = ()) -> str:  # 
     return shlex.join([*words, *more])
 
 
+def further_words(
+    asked: Filter,
+    catalog: Path | None,
+    correlate: str | None,
+    counterpart: Sequence[str],
+) -> tuple[str, ...]:
+    """Return the words of a command line that ask for more than a filter says.
+
+    Args:
+        asked: The filter.
+        catalog: The catalog's file; it is named where the filter asks for a category.
+        correlate: The path of the value that counterparts share, if they are wanted.
+        counterpart: Globs over the actions that count as counterparts.
+    """
+    words: list[str] = []
+    if asked.category and catalog is not None:
+        words += ["--catalog", str(catalog)] if not str(catalog).startswith("-") else [f"--catalog={catalog}"]
+    if correlate is not None:
+        words += ["--correlate", correlate]
+        for glob in counterpart:
+            words += ["--counterpart", glob] if not glob.startswith("-") else [f"--counterpart={glob}"]
+    return tuple(words)
+
+
 def _any_of(values: Sequence[str]) -> str:
-    return " or ".join(values)
+    return " or ".join(map(told, values))
 
 
 def _range(since: datetime | None, until: datetime | None) -> str:

@@ -1,8 +1,6 @@
 """CSV, NDJSON and Parquet.
 
-CSV follows RFC 4180: CRLF, quotes where they are needed, UTF-8. A spreadsheet runs a cell that begins like a formula, so a text
-that begins with ``=``, ``+``, ``-``, ``@`` (also full-width, also behind blanks), with a tab, a line break or an apostrophe gets an
-apostrophe in front. Taking one leading apostrophe away from each text that has one gives back exactly what was there.
+CSV follows RFC 4180: CRLF, quotes where they are needed, UTF-8; no cell of it is a formula (`spreadsheet`).
 
 Invariants: nothing is cut; memory does not grow with the answer. This module must not decide what is written.
 """
@@ -12,7 +10,6 @@ from __future__ import annotations
 import csv
 import json
 import math
-import re
 import tempfile
 from contextlib import closing
 from datetime import date, datetime, time, timedelta
@@ -20,14 +17,14 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Final
 
 from ..report import printable
+from .spreadsheet import cell_text
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable
 
     from .rows import Column, Rows
 
-_FORMULA: Final = re.compile(r"['\t\r\n]|\s*[=+\-@＝＋－＠]")  # noqa: RUF001 -- the full-width signs are meant
-_LONGEST_LINE_BYTES: Final = 256 << 20
+_SHORTEST_BUFFER_BYTES: Final = 1 << 20
 
 
 def write_csv(rows: Rows, stream: IO[str], *, terminal: bool = False) -> int:
@@ -67,10 +64,15 @@ def write_parquet(rows: Rows, path: Path) -> int:
     names = [column.name for column in rows.columns]
     with tempfile.TemporaryDirectory(prefix=".trailseal-", dir=path.parent) as folder:
         lines = Path(folder) / "rows.ndjson"
+        longest = _SHORTEST_BUFFER_BYTES
+        count = 0
         with lines.open("w", encoding="ascii") as stream:
-            count = write_ndjson((dict(zip(names, map(_kept, row, rows.columns), strict=True)) for row in rows.rows), stream)
+            for row in rows.rows:
+                document = dict(zip(names, map(_kept, row, rows.columns), strict=True))
+                longest = max(longest, stream.write(json.dumps(document, default=plain) + "\n"))
+                count += 1
         types = ", ".join(f"{_quoted(column.name)}: {_quoted(column.type)}" for column in rows.columns)
-        source = f"read_json($lines, format='newline_delimited', maximum_object_size={_LONGEST_LINE_BYTES}, columns={{{types}}})"
+        source = f"read_json($lines, format='newline_delimited', maximum_object_size={longest}, columns={{{types}}})"
         with closing(duckdb.connect(config={"temp_directory": folder, "preserve_insertion_order": "true"})) as connection:
             try:
                 relation = connection.sql(f"SELECT * FROM {source}", params={"lines": str(lines)})  # noqa: S608 -- quoted above
@@ -106,24 +108,13 @@ def jsonable(value: object) -> object:
     return value if value is None or isinstance(value, (str, int)) else plain(value)
 
 
-def unique(columns: Sequence[Column]) -> tuple[str, ...]:
-    """Return the columns' names, those that come again with a number."""
-    names: list[str] = []
-    for column in columns:
-        name, number = column.name, 2
-        while name in names:
-            name, number = f"{column.name}_{number}", number + 1
-        names.append(name)
-    return tuple(names)
-
-
 def _cell(value: object, *, terminal: bool) -> object:
     if value is None or isinstance(value, (bool, int, float)):
         return {True: "true", False: "false"}[value] if isinstance(value, bool) else value
     text = value if isinstance(value, str) else str(plain(value))
     if terminal:
         text = printable(text)
-    return f"'{text}" if _FORMULA.match(text) else text
+    return cell_text(text)
 
 
 def _kept(value: object, column: Column) -> object:

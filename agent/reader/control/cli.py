@@ -248,6 +248,8 @@ def sign(  # noqa: D103, PLR0913 -- click shows the help text; one argument for 
         catalog=_read_catalog(catalog_file),
         more={"machine_user": _machine_user()},
     )
+    # The agent takes its time, and others wait for the index.
+    opened.index.close()
     recorded = record_once(event, settings)
     context = event["context"]
     click.echo(printable(f"signed: {context['matched']:,} events, {context['verdict']}, {len(context['heads'])} trails, by {reviewer}"))

@@ -58,6 +58,7 @@ class Control:
         id: Its number in the criteria.
         title: A short name.
         sentence: What it asks for, in our own words.
+        events: How many events speak of it in any respect, each counted once.
         evidence: By question, seen or not.
         facts: What the pipeline itself says.
     """
@@ -65,6 +66,7 @@ class Control:
     id: str
     title: str
     sentence: str
+    events: int
     evidence: tuple[Evidence, ...]
     facts: tuple[Stated, ...]
 
@@ -123,10 +125,12 @@ def controls(
     """
     asked = Range.of(scope, since, until)
     gatherers = [[_Gatherer(question, catalog) for question in definition.questions] for definition in CONTROLS]
+    counts = [0] * len(gatherers)
     for row in rows(index, asked):
-        for each in gatherers:
-            for gatherer in each:
-                gatherer.add(row)
+        for at, each in enumerate(gatherers):
+            # All of them are to see the row, whatever the first one says.
+            answered = [gatherer.add(row) for gatherer in each]
+            counts[at] += row.events if any(answered) else 0
     signed = reviews(index, scope, since, until)
     pipeline = look(index, asked, datetime.now(UTC) if now is None else now)
     stated = facts(pipeline, signed, index.store, verification)
@@ -140,17 +144,17 @@ def controls(
         until=asked.until,
         has_catalog=catalog is not None,
         controls=tuple(
-            _control(definition, [gatherer.evidence(asked, command) for gatherer in each], stated)
-            for definition, each in zip(CONTROLS, gatherers, strict=True)
+            _control(definition, count, [gatherer.evidence(asked, command) for gatherer in each], stated)
+            for definition, count, each in zip(CONTROLS, counts, gatherers, strict=True)
         ),
         reviews=signed,
         statement=pipeline.statement,
     )
 
 
-def _control(definition: Definition, evidence: list[Evidence], stated: Mapping[Fact, Stated]) -> Control:
+def _control(definition: Definition, events: int, evidence: list[Evidence], stated: Mapping[Fact, Stated]) -> Control:
     chosen = tuple(stated[fact] for fact in definition.facts)
-    return Control(definition.id, definition.title, definition.sentence, tuple(evidence), chosen)
+    return Control(definition.id, definition.title, definition.sentence, events, tuple(evidence), chosen)
 
 
 class _Gatherer:
@@ -165,11 +169,12 @@ class _Gatherer:
         self._beginnings = tuple(glob[:-1] for glob in question.actions if glob.endswith("*"))
         self._tally = Tally()
 
-    def add(self, row: Row) -> None:
-        if self._question.outcomes and row.outcome not in self._question.outcomes:
-            return
-        if self._answers(row.action):
+    def add(self, row: Row) -> bool:
+        """Take one more row; return whether it answers the question."""
+        answers = (not self._question.outcomes or row.outcome in self._question.outcomes) and self._answers(row.action)
+        if answers:
             self._tally.add(row)
+        return answers
 
     def _answers(self, action: str) -> bool:
         if self._categories and self._catalog is not None:

@@ -80,7 +80,8 @@ def _words(timeline: Timeline) -> str:
     failed = sum(bar.failed for bar in timeline.bars)
     busiest = max(timeline.bars, key=lambda bar: bar.total, default=None)
     most = "" if busiest is None else f" The most, {busiest.total}, were in the {timeline.bucket} of {busiest.start:%Y-%m-%d}."
-    marks = f" {len(timeline.silences)} silent periods and {len(timeline.losses)} losses are marked."
+    marks = f" {len(timeline.silences)} silent periods and {len(timeline.losses)} losses are marked"
+    marks += f", {timeline.omitted} more are not." if timeline.omitted else "."
     return f"{total} events, {failed} of them failed or denied.{most}{marks}"
 
 
@@ -96,7 +97,8 @@ def _grid(highest: int) -> list[str]:
 
 
 def _bar(bar: Bar, axis: _Axis, highest: int, bucket: str) -> str:
-    x, width = axis.span(bar.start, bar.start + timedelta(days=_STEPS[bucket]))
+    step = timedelta(days=_STEPS[bucket])
+    x, width = axis.span(bar.start, axis.end if axis.end - bar.start < step else bar.start + step)
     width = max(1.0, width - 1.0)
     drawn, y = [], float(_FLOOR)
     for kind, count in (("success", bar.success), ("failed", bar.failed), ("unknown", bar.unknown)):
@@ -113,7 +115,7 @@ def _ticks(axis: _Axis) -> list[str]:
     step = timedelta(seconds=axis.seconds / _MOST_TICKS)
     ticks = []
     for number in range(_MOST_TICKS + 1):
-        time = axis.begin + number * step
+        time = axis.end if number == _MOST_TICKS else axis.begin + number * step
         anchor = "start" if number == 0 else "end" if number == _MOST_TICKS else "middle"
         ticks.append(f'<text class="axis" x="{axis.at(time):.1f}" y="{HEIGHT - 8}" text-anchor="{anchor}">{time:%Y-%m-%d}</text>')
     return ticks

@@ -62,7 +62,7 @@ def controls_fragment(controls: ControlTable, link: Callable[[Filter], str | Non
     overview = table(
         ("Control", "", "Kinds of events seen", "Events", "Last"),
         (
-            (text(control.id), text(control.title), _shares(control), number(_most(control)), moment(_last(control)))
+            (text(control.id), text(control.title), _shares(control), number(control.events), moment(_last(control)))
             for control in controls.controls
         ),
         "  nnt",
@@ -218,10 +218,6 @@ def _shares(control: Control) -> str:
     return f"{sum(bool(each.seen.count) for each in control.evidence)} of {len(control.evidence)}"
 
 
-def _most(control: Control) -> int:
-    return max((each.seen.count for each in control.evidence), default=0)
-
-
 def _last(control: Control) -> datetime | None:
     return max((each.seen.last for each in control.evidence if each.seen.last is not None), default=None)
 
@@ -261,7 +257,8 @@ def _marks(timeline: Timeline) -> str:
     cells = (
         (text(kind), moment(begin), moment(end), f"<code>{text(origin)}</code>", text(what)) for kind, begin, end, origin, what in rows
     )
-    return table(("What", "From (UTC)", "To (UTC)", "Trail", "How much"), cells, " tt  ")
+    more = none(f"{timeline.omitted:,} more silences and losses are left out.") if timeline.omitted else ""
+    return table(("What", "From (UTC)", "To (UTC)", "Trail", "How much"), cells, " tt  ") + more
 
 
 def _statement(report: Report) -> str:

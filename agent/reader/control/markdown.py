@@ -109,6 +109,9 @@ def _timeline(timeline: Timeline) -> Iterator[str]:
         for each in timeline.losses
     ]
     yield from _table(("What", "From (UTC)", "To (UTC)", "Trail", "How much"), marks, "No silence and no loss in this period.")
+    if timeline.omitted:
+        yield f"{number(timeline.omitted)} more silences and losses are left out."
+        yield ""
 
 
 def _controls(table: ControlTable) -> Iterator[str]:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 from ..ask.filters import Filter
 from ..ask.statement import statement
 from ..ask.words import as_command
+from .reviews import MAX_DOUBTED
 from .table import Fact
 
 if TYPE_CHECKING:
@@ -100,8 +101,8 @@ _LOSSES: Final = """SELECT cause || ' (' || certainty || ')' AS what, count(*) F
 _LAG: Final = """SELECT approx_quantile(lag, 0.5), approx_quantile(lag, 0.99), max(lag) FROM (
     SELECT epoch(observed_at) - epoch(occurred_at) AS lag FROM events WHERE observed_at IS NOT NULL AND {condition})"""
 _GRANTS: Final = """SELECT count(*), count(*) FILTER (coalesce(
-        TRY(json_extract_string(context, '$.approval_id')), TRY(json_extract_string(context, '$.approval.id')),
-        TRY(json_extract_string(context, '$.request_id'))) IS NOT NULL)
+        nullif(trim(TRY(json_extract_string(context, '$.approval_id'))), ''),
+        nullif(trim(TRY(json_extract_string(context, '$.approval.id'))), '')) IS NOT NULL)
     FROM events WHERE action IN ('role.grant', 'permission.grant') AND outcome = 'success' AND {condition}"""
 
 
@@ -274,7 +275,10 @@ def _reviews(reviews: tuple[Review, ...], store: str) -> Stated:
     newest = f", the newest by {sound[-1].reviewer}" if sound else ""
     sentence = f"{_plural(len(sound), 'review was', 'reviews were')} signed{newest}."
     if doubted:
-        sentence += f" {_plural(doubted, 'more is', 'more are')} in a trail that is not the reviewers', or that nobody vouches for."
+        at_least = "At least " if doubted >= MAX_DOUBTED else ""
+        sentence += (
+            f" {at_least}{_plural(doubted, 'more is', 'more are')} in a trail that is not the reviewers', or that nobody vouches for."
+        )
     return Stated(Fact.REVIEWS, Weight.ATTENTION if doubted else Weight.EVIDENCE, sentence, _command("review", "list", store))
 
 

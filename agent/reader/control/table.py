@@ -83,7 +83,6 @@ _EXPORTS: Final = ("data.export", "data.share", "report.download", "view.export"
 _DEPLOYMENTS: Final = ("deploy.*", "change.*", "migration.*")
 _SETTINGS: Final = ("config.*", "feature_flag.*", "webhook.*", "integration.*", "retention.*")
 _SECRETS: Final = ("key.*", "token.*", "secret.*", "network.*", "security.*", "view.denied")
-_ACCOUNTS: Final = ("user.*", "service_account.*", "tenant.*", "admin.*")
 _REVIEWS: Final = ("review.sign", "audit.review", "access.review", "view.*", "audit.search", "audit.export")
 
 CONTROLS: Final = (

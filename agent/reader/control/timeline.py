@@ -10,7 +10,7 @@ not draw.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from ..ask.filters import plain
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from ..index import Index
 
 Bucket = Literal["day", "week", "month"]
+_MOMENT: Final = timedelta(microseconds=1)
+_LAST: Final = datetime.max.replace(tzinfo=UTC)
 _MOST_DAYS: Final = 400
 _MOST_WEEKS: Final = 2800
 _EXTENT: Final = """SELECT min(least(coalesce(observed_min, sealed_at), sealed_at)), max(sealed_at), count(*)
@@ -64,6 +66,7 @@ class Timeline:
         outside: Events of the range that claim a time outside of the axis.
         silences: When agents were silent; at most the longest fifty.
         losses: When agents noticed a loss; at most the first fifty.
+        omitted: How many silences and losses there are beside these.
     """
 
     begin: datetime | None
@@ -73,6 +76,7 @@ class Timeline:
     outside: int
     silences: tuple[Silence, ...]
     losses: tuple[Loss, ...]
+    omitted: int
 
 
 def timeline(index: Index, asked: Range, statement: Statement) -> Timeline:
@@ -83,11 +87,12 @@ def timeline(index: Index, asked: Range, statement: Statement) -> Timeline:
         asked: The range and the scope.
         statement: What it stands on, for the silences and losses.
     """
+    omitted = statement.silences_total + statement.losses_total - len(statement.silences) - len(statement.losses)
     condition = asked.trails("sealed_at")
     first, last, batches = index.rows(_EXTENT.format(condition=condition.sql), condition.parameters)[0]
     if not batches or first is None or last is None:
-        return Timeline(None, None, "day", (), _count(index, asked), statement.silences, statement.losses)
-    begin, end = aware(first), aware(last) + timedelta(microseconds=1)
+        return Timeline(None, None, "day", (), _count(index, asked), statement.silences, statement.losses, omitted)
+    begin, end = aware(first), _after(aware(last))
     if asked.since is not None:
         begin = max(begin, asked.since)
     if asked.until is not None:
@@ -100,12 +105,17 @@ def timeline(index: Index, asked: Range, statement: Statement) -> Timeline:
     rows = index.rows(_BARS.format(bucket=bucket, condition=events.sql), parameters)
     bars = tuple(Bar(_midnight(start), success, failed, unknown) for start, success, failed, unknown in rows)
     outside = _count(index, asked) - sum(bar.total for bar in bars)
-    return Timeline(begin, end, bucket, bars, outside, statement.silences, statement.losses)
+    return Timeline(begin, end, bucket, bars, outside, statement.silences, statement.losses, omitted)
 
 
 def _count(index: Index, asked: Range) -> int:
     condition = asked.events()
     return int(index.rows(f"SELECT count(*) FROM events WHERE {condition.sql}", condition.parameters)[0][0])  # noqa: S608 -- constants
+
+
+def _after(time: datetime) -> datetime:
+    """Return the moment after a time; the last one of all has none."""
+    return min(time, _LAST - _MOMENT) + _MOMENT
 
 
 def _floor(time: datetime, bucket: Bucket) -> datetime:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from math import isfinite
 from pathlib import Path
 from typing import Any, Final
 
@@ -64,7 +65,7 @@ def load_verification(path: Path, store: str) -> Verification:
         found = _read(json.loads(path.read_bytes()))
     except OSError as error:
         raise ConfigError(f"cannot read it: {error.strerror}", file=file, hint="Check the path.") from error
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
+    except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
         raise ConfigError("not what `trailseal verify --json` prints", file=file, hint=_HINT) from error
     if _resolved(found.store) != _resolved(store):
         raise ConfigError(f"a verification of {found.store}, not of {store}", file=file, hint=_HINT)
@@ -85,7 +86,8 @@ def _read(document: dict[str, Any]) -> Verification:
         looked_at=_typed(attestation["looked_at"], int),
         shortest_seconds=None if shortest is None else float(_typed(shortest, (int, float))),
     )
-    if document["format"] != FORMAT or found.assurance not in LEVELS:
+    known = document["format"] == FORMAT and found.assurance in LEVELS
+    if not known or not isfinite(found.shortest_seconds or 0.0):
         raise ValueError(found.assurance)
     return found
 

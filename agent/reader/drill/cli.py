@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from ...errors import ConfigError
-from ..cli import failing_clearly, reach_options
+from ..cli import failing_clearly, origin_glob, reach_options
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -77,14 +77,6 @@ class _Size(click.ParamType[int]):
         return int(found[1]) * _UNITS[found[2]]
 
 
-def _origin_glob(_: click.Context, __: click.Parameter, value: str | None) -> str | None:
-    from ..trustfile import is_origin_pattern
-
-    if value is not None and not is_origin_pattern(value):
-        raise click.BadParameter("an origin has four parts: namespace/service/epoch/instance; * matches within one part")
-    return value
-
-
 def _output(_: click.Context, __: click.Parameter, value: Path | None) -> Path | None:
     from .paper import SUFFIXES
 
@@ -97,7 +89,7 @@ def _output(_: click.Context, __: click.Parameter, value: Path | None) -> Path |
 @click.argument("store")
 @click.option("--trust", type=click.Path(path_type=Path), required=True, metavar="FILE", help="Whom to believe, as for `verify`.")
 @click.option("--actor", metavar="ID", help="Whose doings to reconstruct; the actor with the most events by default.")
-@click.option("--origin", callback=_origin_glob, metavar="GLOB", help="Copy and tamper with these trails only, e.g. 'demo/payments/*/*'.")
+@click.option("--origin", callback=origin_glob, metavar="GLOB", help="Copy and tamper with these trails only, e.g. 'demo/payments/*/*'.")
 @click.option(
     "--max-bytes",
     type=_Size(),

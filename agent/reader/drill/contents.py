@@ -19,7 +19,7 @@ from ...trail.merkle import leaf_hash, leaf_hashes
 from ...trail.note import Note as SignedNote
 from ...trail.note import parse_note
 from ...trail.proof import TlogProof
-from ...trail.records import number_lines, strip_seq
+from ...trail.record_lines import number_lines, strip_seq
 from ..findings import Code
 from ..trustfile import MAX_SEAL_BYTES
 from .forge import frame, frontier_before_manifest, with_data, with_manifest

@@ -17,7 +17,7 @@ from ...errors import FormatError, ProofError
 from ...trail.layout import data_key, seal_key
 from ...trail.manifest import DataObject, RecordCounts
 from ...trail.merkle import HASH_BYTES, Frontier, leaf_hashes
-from ...trail.records import number_lines, strip_seq
+from ...trail.record_lines import number_lines, strip_seq
 from ...trail.seal import Seal, build_seal
 from .site import other_outcome
 from .values import UntriedError

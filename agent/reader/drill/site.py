@@ -17,7 +17,8 @@ from ...errors import FormatError, NotVerifiedError
 from ...trail.batch import read_data
 from ...trail.layout import parse_data_key, seal_key
 from ...trail.note import SigningKey
-from ...trail.records import RecordKind, decode_record
+from ...trail.record_lines import decode_record
+from ...trail.records import RecordKind
 from ...trail.seal import parse_seal
 from ..chain import MAX_DATA_BYTES, MAX_RAW_BYTES
 from ..contents import is_data_key

@@ -19,7 +19,7 @@ from msgspec import UNSET
 
 from ...trail.layout import data_key
 from ...trail.manifest import Continues, ContinuesWhy, ManifestReason
-from ...trail.records import number_lines, strip_seq
+from ...trail.record_lines import number_lines, strip_seq
 from ..account import HEARTBEATS
 from ..findings import Code
 from .contents import AFTERMATH, UNREAD

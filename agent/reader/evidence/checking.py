@@ -15,7 +15,7 @@ import msgspec
 
 from ...errors import FormatError, NotVerifiedError, ProofError
 from ...trail.note import VerifierKey, open_note, parse_note
-from ...trail.records import strip_seq
+from ...trail.record_lines import strip_seq
 from ...trail.seal import open_seal, parse_seal
 from ..trustfile import matches_origin
 

@@ -8,16 +8,17 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
 from ...errors import ConfigError, NotVerifiedError
+from ..ask.filters import is_unicode
+from ..ask.options import asking_options, given_catalog, taken_filter
 from ..index.cli import OpenedStore, index_options
 from ..trustfile import fingerprint, matches_origin
-from .asked import Asked, filter_options
 from .offline.cli import verify_pack_command, verify_proof_command
-from .packing import DEFAULT_EVENTS, MAX_EVENTS
+from .packing import DEFAULT_EVENTS, MAX_EVENTS, RENDERINGS
 
 if TYPE_CHECKING:
     from ..fetch import StoreReader
@@ -91,6 +92,8 @@ def _find_trail(index: Index, wanted: str) -> str:
 
 
 def _find_event(index: Index, event_id: str) -> tuple[str, int]:
+    if not is_unicode(event_id):
+        raise ConfigError("the id is not valid Unicode, so no event has it", key="--event-id", hint="Write it in UTF-8.")
     sql = "SELECT origin, seq, occurred_at, action FROM events WHERE event_id = ? ORDER BY origin, seq LIMIT ?"
     rows = index.rows(sql, [event_id, _MAX_LISTED + 1])
     if not rows:
@@ -107,7 +110,7 @@ def _prove(opened: OpenedStore, store: StoreReader, origin: str, seq: int, out: 
     from dataclasses import replace
 
     from ...trail.note import parse_note
-    from ..writing import refuse_existing, write_file
+    from ..writing import new_pair, refuse_existing
     from .checking import read_opening
     from .proofs import TrailProver, read_head
 
@@ -123,8 +126,8 @@ def _prove(opened: OpenedStore, store: StoreReader, origin: str, seq: int, out: 
     if len(parse_note(parse_opening_note(head.opening)).signatures) > 1:
         # An enrolment key vouches for this trail; who trusts that key needs the opening seal, in which it signed the epoch's key.
         proof = replace(proof, extra=head.opening)
-    write_file(leaf_path, proven.leaf, force=force)
-    write_file(proof_path, proof.encode(), force=force)
+    with new_pair(proof_path, leaf_path, lambda _: proven.leaf, force=force) as made:
+        made.write_bytes(proof.encode())
     for line in _told(proven, origin, proof_path, leaf_path):
         click.echo(line)
     click.echo(f"  {'signed by':<10}{opening.key}\n  {'':<10}fingerprint {fingerprint(opening.key)}")
@@ -166,12 +169,14 @@ _EXPORT_HELP = """Hand events over in one zip file, with the proof of each.
 The same filters as `trailseal query`. The pack holds the events' exact bytes, their proofs, the seals and keys, a statement of
 completeness, a README for the auditor, and a page that checks everything in a browser without a network; `trailseal verify-pack`
 checks it, too. Every proof is verified before it goes in. Redaction is not possible: a proof is of the whole record.
+With --rendering the events are in the pack in the words of OCSF or ECS, too: a copy for other tools, which `verify-pack` makes again.
 
 \b
 Examples:
   trailseal export /srv/trail --trust trust.txt --action role.grant --since 2026-03-01 --until 2026-06-01 \\
       --correlate context.approval_id --counterpart role.approve --pack grants.zip
   trailseal export /srv/trail --trust trust.txt --actor 'ada@*' --service payments --pack ada.zip
+  trailseal export /srv/trail --trust trust.txt --since 2026-03-01 --rendering ocsf --rendering ecs --pack march.zip
 
 \b
 Exit codes: 0 written, everything proven under keys your trust file vouches for; 12 written, but not everything could be proven, or
@@ -182,9 +187,7 @@ the answer is, is stated in the pack and printed; with --strict the exit code sa
 
 @click.command("export", help=_EXPORT_HELP)
 @index_options
-@filter_options
-@click.option("--correlate", metavar="PATH", help="Take in other events that carry the same value there: context.approval_id.")
-@click.option("--counterpart", multiple=True, metavar="GLOB", help="The actions that count with --correlate; else all but the event's own.")
+@asking_options
 @click.option("--pack", type=click.Path(path_type=Path, dir_okay=False), required=True, metavar="FILE", help="The zip file to write.")
 @click.option(
     "--limit",
@@ -193,20 +196,18 @@ the answer is, is stated in the pack and printed; with --strict the exit code sa
     show_default=True,
     help=f"The most events that a pack may hold, at most {MAX_EVENTS}; with more, nothing is written.",
 )
+@click.option(
+    "--rendering",
+    "renderings",
+    multiple=True,
+    type=click.Choice(RENDERINGS),
+    help="Add the events in the words of this schema, made of the records; may be given several times.",
+)
 @click.option("--force", is_flag=True, help="Replace a file that is there already.")
 @click.option("--strict", is_flag=True, help="End with the statement's exit code if the answer is not complete.")
 @click.option("--quiet", is_flag=True, help="Print the closing line only, and no progress bar.")
-def export_command(  # noqa: D103, PLR0913 -- click shows the help text; one argument for every option
-    *,
-    opened: OpenedStore,
-    asked: Asked,
-    correlate: str | None,
-    counterpart: tuple[str, ...],
-    pack: Path,
-    limit: int,
-    force: bool,
-    strict: bool,
-    quiet: bool,
+def export_command(  # noqa: D103 -- click shows the help text
+    *, opened: OpenedStore, pack: Path, force: bool, strict: bool, quiet: bool, **options: Any
 ) -> None:
     from datetime import UTC, datetime
 
@@ -217,10 +218,11 @@ def export_command(  # noqa: D103, PLR0913 -- click shows the help text; one arg
     from .showpack import export_lines
 
     store = store_of(opened)
-    if counterpart and correlate is None:
+    if options["counterpart"] and options["correlate"] is None:
         raise click.UsageError("--counterpart belongs to --correlate: give both, or neither")
     refuse_existing(pack, force=force)
-    question = Question(asked.filter, catalog=asked.catalog, limit=limit, correlate=correlate, counterpart=counterpart)
+    catalog_file = options.pop("catalog")
+    question = Question(taken_filter(options), catalog=given_catalog(catalog_file), catalog_file=catalog_file, **options)
     with progress("proving", wanted=not quiet) as advance:
         packed = write_pack(pack, opened.index, store, question, trust=opened.trust, now=datetime.now(UTC), force=force, advance=advance)
     for line in export_lines(packed, pack)[-1 if quiet else 0 :]:

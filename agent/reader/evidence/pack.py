@@ -16,7 +16,8 @@ from hashlib import sha256
 from itertools import groupby
 from typing import IO, TYPE_CHECKING, Any, Final
 
-from ...errors import NotVerifiedError
+from ...errors import ConfigError, NotVerifiedError
+from ..ask.naming import Names
 from ..ask.statement import statement
 from ..findings import Severity
 from ..writing import new_file
@@ -25,6 +26,7 @@ from .checking import Opening, read_opening
 from .counts import counts
 from .page import PageParts, PageTrail
 from .proofs import Head, TrailProver, read_head
+from .rendered import Renderer
 from .selecting import Question, Selection, select
 from .telling import completeness_document, facts, keys_text, query_document, readme
 
@@ -95,6 +97,7 @@ class Packed:
         not_proven: What matches and is not in it.
         statement: The statement of completeness.
         selected: What was to go into it.
+        renderings: The renderings in it, and the schema of each.
     """
 
     events: int
@@ -102,6 +105,7 @@ class Packed:
     not_proven: tuple[NotProven, ...]
     statement: Statement
     selected: Selection
+    renderings: tuple[tuple[str, str], ...] = ()
 
     @property
     def exit_code(self) -> int:
@@ -122,6 +126,9 @@ class _Parts:
     events: IO[bytes]
     table: IO[bytes]
     page: PageParts
+    renderer: Renderer
+    rendered: dict[str, IO[bytes]]
+    folders: Names = field(default_factory=lambda: Names("-"))
     count: int = 0
     trails: list[PackedTrail] = field(default_factory=list)
     page_trails: list[PageTrail] = field(default_factory=list)
@@ -152,14 +159,18 @@ def write_pack(
         advance: Called with how many events are done, and how many there are.
 
     Raises:
-        ConfigError: There are more events than the question allows, something is there already, or the folder cannot be written.
-        IntegrityError: The store is not what was indexed; the message names the object.
+        ConfigError: There are more events than the question allows, or more in them than a pack may have; something is there already,
+            or the folder cannot be written.
+        IntegrityError: The store is not what was indexed, and the message names the object; or a record cannot be rendered.
         NotVerifiedError: The store cannot be read.
     """
     selected = select(index, question)
     with new_file(path, force=force) as file, ExitStack() as stack:
-        events, table = (stack.enter_context(tempfile.TemporaryFile()) for _ in range(2))
-        parts = _Parts(events, table, stack.enter_context(PageParts()))
+        # Beside the pack, where there has to be room anyway: what is in them is for nobody who may not read the pack.
+        events, table = (stack.enter_context(tempfile.TemporaryFile(dir=path.parent)) for _ in range(2))
+        page, renderer = stack.enter_context(PageParts(path.parent)), Renderer(question.renderings)
+        rendered: dict[str, IO[bytes]] = {name: stack.enter_context(tempfile.TemporaryFile(dir=path.parent)) for name in renderer.names}
+        parts = _Parts(events, table, page, renderer, rendered)
         with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
             zipped = _Zip(archive)
             _write_trails(zipped, parts, index, store, selected.wanted, trust, advance)
@@ -173,7 +184,7 @@ def write_pack(
                 everywhere=question.correlate is not None,
                 more=question.words,
             )
-            packed = Packed(parts.count, tuple(parts.trails), tuple(parts.not_proven), stated, selected)
+            packed = Packed(parts.count, tuple(parts.trails), tuple(parts.not_proven), stated, selected, renderer.schemas())
             _write_rest(zipped, parts, packed, question, completeness_document(packed, counts(index, question)), now)
             zipped.finish()
     return packed
@@ -210,7 +221,7 @@ def _write_trail(zipped: _Zip, parts: _Parts, head: Head, prover: TrailProver, s
     if not seqs:
         return
     origin = str(head.origin)
-    folder = packing.folder_of(origin, (trail.folder for trail in parts.trails))
+    folder = parts.folders.take(packing.folder_of(origin))
     opening = read_opening(head.opening, origin, trust.keys_for(origin))
     number = len(parts.trails)
     parts.trails.append(_packed_trail(head, folder, len(seqs), opening))
@@ -224,6 +235,8 @@ def _write_trail(zipped: _Zip, parts: _Parts, head: Head, prover: TrailProver, s
         zipped.add(packing.proof_name(folder, proven.seq), proven.proof.encode())
         parts.events.write(proven.leaf + b"\n")
         parts.table.write(packing.table_line(origin, proven.seq, proven.leaf).encode())
+        for name, line in parts.renderer.lines(origin, proven.seq, proven.leaf):
+            parts.rendered[name].write(line)
         parts.page.add(number, origin, proven)
         parts.count += 1
 
@@ -245,11 +258,13 @@ def _write_rest(zipped: _Zip, parts: _Parts, packed: Packed, question: Question,
     query = query_document(packed, question, now)
     zipped.add_file(packing.EVENTS, parts.events)
     zipped.add_file(packing.TABLE, parts.table)
+    for name, file in parts.rendered.items():
+        zipped.add_file(packing.rendering_name(name), file)
     if packed.selected.pairs:
         zipped.add_pieces(packing.PAIRS, (line.encode() for line in packed.selected.pairs))
     zipped.add(packing.KEYS, keys_text(packed.trails).encode())
-    zipped.add(packing.QUERY, packing.json_bytes(query))
-    zipped.add(packing.COMPLETENESS, packing.json_bytes(document))
+    zipped.add_document(packing.QUERY, query)
+    zipped.add_document(packing.COMPLETENESS, document)
     zipped.add(packing.README, readme(query, document).encode())
     zipped.add_pieces(packing.PAGE, parts.page.page(parts.page_trails, facts(query, document)))
 
@@ -260,11 +275,20 @@ class _Zip:
     def __init__(self, archive: zipfile.ZipFile) -> None:
         self._archive = archive
         self._hashes: dict[str, str] = {}
+        self._bytes = 0
 
     def add(self, name: str, raw: bytes) -> None:
         """Write a small file."""
+        self._count(raw)
         self._hashes[name] = sha256(raw).hexdigest()
         self._archive.writestr(packing.entry(name), raw)
+
+    def add_document(self, name: str, document: object) -> None:
+        """Write a JSON document."""
+        raw = packing.json_bytes(document)
+        if len(raw) > packing.MAX_DOCUMENT_BYTES:
+            raise _too_much(name, packing.MAX_DOCUMENT_BYTES)
+        self.add(name, raw)
 
     def add_file(self, name: str, file: IO[bytes]) -> None:
         """Write what another file holds."""
@@ -276,6 +300,7 @@ class _Zip:
         hashed = sha256()
         with self._archive.open(packing.entry(name), "w", force_zip64=True) as entry:
             for piece in raw:
+                self._count(piece)
                 hashed.update(piece)
                 entry.write(piece)
         self._hashes[name] = hashed.hexdigest()
@@ -283,6 +308,20 @@ class _Zip:
     def finish(self) -> None:
         """Write the manifest, and list the files by name."""
         lines = [f"{digest}  {name}\n" for name, digest in sorted(self._hashes.items())]
-        self._archive.writestr(packing.entry(packing.MANIFEST), "".join(lines))
+        manifest = "".join(lines).encode()
+        self._count(manifest)
+        self._archive.writestr(packing.entry(packing.MANIFEST), manifest)
         # The order in which a zip lists its files is that of its directory, whatever the order they were written in.
         self._archive.filelist.sort(key=lambda info: info.filename)
+
+    def _count(self, raw: bytes) -> None:
+        self._bytes += len(raw)
+        if self._bytes > packing.MAX_PACK_BYTES:
+            raise _too_much("the pack", packing.MAX_PACK_BYTES)
+
+
+def _too_much(what: str, most_bytes: int) -> ConfigError:
+    return ConfigError(
+        f"{what} would have more than {most_bytes:,} bytes, which `trailseal verify-pack` refuses",
+        hint="Ask for a shorter time or fewer services, and make several packs.",
+    )

@@ -17,16 +17,18 @@ from typing import IO, TYPE_CHECKING, Annotated, Any, Final, Literal
 import msgspec
 
 from ...errors import FormatError, IntegrityError, ProofError, TrailsealError
+from ...trail.note import open_note
 from ...trail.proof import TlogProof
-from ...trail.records import strip_seq
+from ...trail.record_lines import strip_seq
 from ...trail.seal import open_seal, parse_seal
 from ..findings import Severity
 from ..trustfile import MAX_SEAL_BYTES, TrustFile
 from . import packing
-from .checking import MAX_LEAF_BYTES, MAX_PROOF_BYTES, read_opening
-from .packzip import PackFile
+from .checking import MAX_LEAF_BYTES, MAX_PROOF_BYTES, describe, read_opening
+from .packzip import MAX_ENTRIES, PackFile
 from .page import PageParts, PageTrail
 from .proven import Proven
+from .renderingcheck import CheckedRendering, Declared, RenderingCheck
 from .telling import facts
 
 if TYPE_CHECKING:
@@ -36,7 +38,6 @@ if TYPE_CHECKING:
     from ...trail.note import VerifierKey
 
 MAX_FAULTS: Final = 100
-MAX_DOCUMENT_BYTES: Final = 256 << 20
 _MANIFEST_LINE: Final = re.compile(r"([0-9a-f]{64})  ([^\r\n]+)")
 _STATED: Final = {"complete": Severity.NOTICE, "incomplete": Severity.INCOMPLETE}
 
@@ -51,6 +52,7 @@ class _Query(msgspec.Struct, frozen=True):
     format: Literal[1]
     events: Annotated[int, msgspec.Meta(ge=0, le=packing.MAX_EVENTS)]
     trails: tuple[_QueryTrail, ...]
+    renderings: tuple[Declared, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +105,7 @@ class PackReport:
         counts: How many faults there are of each severity.
         query: ``query.json`` as it is.
         completeness: ``completeness.json`` as it is.
+        renderings: The renderings that the pack says it holds.
         page_is_ours: Whether the page is, byte for byte, what this version makes of the pack; None if that was not found out.
     """
 
@@ -113,6 +116,7 @@ class PackReport:
     counts: dict[Severity, int] = field(default_factory=dict)
     query: dict[str, Any] = field(default_factory=dict)
     completeness: dict[str, Any] = field(default_factory=dict)
+    renderings: list[CheckedRendering] = field(default_factory=list)
     page_is_ours: bool | None = None
 
     @property
@@ -128,7 +132,12 @@ class PackReport:
 
 
 def check_pack(
-    path: Path, trust: TrustFile, *, advance: Callable[[int, int], None] = lambda _done, _all: None, own_page: IO[bytes] | None = None
+    path: Path,
+    trust: TrustFile,
+    *,
+    advance: Callable[[int, int], None] = lambda _done, _all: None,
+    own_page: IO[bytes] | None = None,
+    folder: Path | None = None,
 ) -> PackReport:
     """Check a pack.
 
@@ -137,13 +146,15 @@ def check_pack(
         trust: Whom the auditor believes.
         advance: Called with how many events are done, and how many there are.
         own_page: Where to write the page anew, from what was checked.
+        folder: Where temporary files lie meanwhile, which have no names there; the system's folder for such files if None.
 
     Raises:
         ConfigError: It cannot be opened, or is no zip file.
     """
     with PackFile(path) as pack:
         check = _Check(pack, trust, advance)
-        check.run(own_page)
+        with PageParts(folder) as parts:
+            check.run(own_page, parts)
     return check.report
 
 
@@ -152,9 +163,11 @@ class _Check:
 
     def __init__(self, pack: PackFile, trust: TrustFile, advance: Callable[[int, int], None]) -> None:
         self._pack, self._trust, self._advance = pack, trust, advance
+        self._listed: dict[str, str] = {}
+        self._refused: dict[tuple[VerifierKey, bytes], str] = {}
         self.report = PackReport()
 
-    def run(self, own_page: IO[bytes] | None) -> None:
+    def run(self, own_page: IO[bytes] | None, parts: PageParts) -> None:
         self._check_manifest()
         self.report.query = self._document(packing.QUERY)
         self.report.completeness = self._document(packing.COMPLETENESS)
@@ -167,9 +180,17 @@ class _Check:
         if sum(trail.events for trail in query.trails) != query.events or len({trail.folder for trail in query.trails}) < len(query.trails):
             self._tampered(packing.QUERY, "its counts or folders contradict each other")
             return
+        if len({trail.origin for trail in query.trails}) < len(query.trails):
+            # Else each of its events could stand there again and count again.
+            self._tampered(packing.QUERY, "it lists a trail twice")
+            return
+        if len({one.rendering for one in query.renderings}) < len(query.renderings):
+            self._tampered(packing.QUERY, "it names a rendering twice")
+            return
+        self._check_names(query)
         if not query.events:
             self.report.add(Severity.UNVERIFIED, packing.EVENTS, "the pack holds no event, so nothing in it is signed")
-        self._check_events(query, own_page)
+        self._check_events(query, own_page, parts)
         self._check_keys()
 
     def _tampered(self, place: str, message: str) -> None:
@@ -179,12 +200,14 @@ class _Check:
         pack = self._pack
         for name in pack.twice:
             self._tampered(name, "several entries have this name")
-        listed: dict[str, str] = {}
+        listed = self._listed
         try:
             for line in pack.lines(packing.MANIFEST, 4096):
                 found = _MANIFEST_LINE.fullmatch(line.decode("utf-8", "backslashreplace"))
                 if not found or found[2] in listed:
                     raise FormatError("a line is not a SHA-256 and a name, or names a file again")
+                if len(listed) >= MAX_ENTRIES:
+                    raise FormatError("it lists more files than any pack has")
                 listed[found[2]] = found[1]
         except FormatError as error:
             self._tampered(packing.MANIFEST, error.message)
@@ -198,9 +221,18 @@ class _Check:
             except FormatError as error:
                 self._tampered(name, error.message)
 
+    def _check_names(self, query: _Query) -> None:
+        """Refuse what is no file of a pack: nothing would check it, and beside proven records it would pass for one of them."""
+        known = {*packing.FILES, *(packing.rendering_name(one.rendering) for one in query.renderings)}
+        for trail in query.trails:
+            known |= {packing.opening_name(trail.folder), packing.head_name(trail.folder)}
+        # Which proofs belong here is found out with the events.
+        for name in sorted(name for name in self._listed.keys() & self._pack.sizes.keys() - known if not name.startswith("proofs/")):
+            self._tampered(name, f"it is no file of a pack that {packing.QUERY} tells of")
+
     def _document(self, name: str) -> dict[str, Any]:
         try:
-            document = json.loads(self._pack.read(name, MAX_DOCUMENT_BYTES))
+            document = json.loads(self._pack.read(name, packing.MAX_DOCUMENT_BYTES))
             if not isinstance(document, dict):
                 raise FormatError("it is no JSON object")
         except FormatError as error:
@@ -221,34 +253,37 @@ class _Check:
         if self.report.completeness.get("not_proven"):
             self.report.add(Severity.UNVERIFIED, packing.COMPLETENESS, "the exporter states that events match which could not be proven")
 
-    def _check_events(self, query: _Query, own_page: IO[bytes] | None) -> None:
+    def _check_events(self, query: _Query, own_page: IO[bytes] | None, parts: PageParts) -> None:
         unused = {name for name in self._pack.sizes if name.startswith("proofs/")}
         table = sha256(packing.csv_line(packing.COLUMNS).encode())
-        with PageParts() as parts:
-            lines = self._lines()
-            done = 0
-            for number, named in enumerate(query.trails):
-                trail = self._check_trail(named)
-                before, missing = -1, named.events
-                for leaf in islice(lines, named.events):
-                    before, proven = self._judge(trail, named, leaf, before, unused)
-                    if proven is not None:
-                        table.update(packing.table_line(named.origin, proven.seq, leaf).encode())
-                        parts.add(number, named.origin, proven)
-                    missing, done = missing - 1, done + 1
-                    self._advance(done, query.events)
-                if missing:
-                    self._tampered(packing.EVENTS, f"{missing} events of {named.origin} are missing")
-            left = sum(1 for _ in lines)
-            self.report.events = query.events + left
-            if left:
-                self._tampered(packing.EVENTS, f"{left} more lines than events")
-            for name in sorted(unused):
-                self._tampered(name, "it is the proof of no event in this pack")
-            if self.report.proven == self.report.events:
-                self._compare_table(table.hexdigest())
-            if self.report.severity < Severity.TAMPERED:
-                self._make_page(own_page, parts)
+        renderings = RenderingCheck(query.renderings)
+        self.report.renderings = renderings.renderings
+        lines = self._lines()
+        done = 0
+        for number, named in enumerate(query.trails):
+            trail = self._check_trail(named)
+            before, missing = -1, named.events
+            for leaf in islice(lines, named.events):
+                before, proven = self._judge(trail, named, leaf, before, unused)
+                if proven is not None:
+                    table.update(packing.table_line(named.origin, proven.seq, leaf).encode())
+                    renderings.take(named.origin, proven.seq, leaf)
+                    parts.add(number, named.origin, proven)
+                missing, done = missing - 1, done + 1
+                self._advance(done, query.events)
+            if missing:
+                self._tampered(packing.EVENTS, f"{missing} events of {named.origin} are missing")
+        left = sum(1 for _ in lines)
+        self.report.events = query.events + left
+        if left:
+            self._tampered(packing.EVENTS, f"{left} more lines than events")
+        for name in sorted(unused):
+            self._tampered(name, "it is the proof of no event in this pack")
+        if self.report.proven == self.report.events:
+            self._compare_table(table.hexdigest())
+            renderings.compare(self._pack, self.report.add)
+        if self.report.severity < Severity.TAMPERED:
+            self._make_page(own_page, parts)
 
     def _lines(self) -> Iterator[bytes]:
         try:
@@ -284,6 +319,9 @@ class _Check:
             if seq <= before:
                 raise FormatError(f"seq {seq} of {named.origin} stands after {before}")
             leaf.decode()
+            if describe(leaf).get("kind") != "event":
+                # Manifests and quarantined lines are leaves, too, and have proofs as good as any.
+                raise FormatError(f"seq {seq} of {named.origin} is no event")
             place = packing.proof_name(named.folder, seq)
             unused.discard(place)
             proof = TlogProof.parse(self._pack.read(place, MAX_PROOF_BYTES))
@@ -298,17 +336,22 @@ class _Check:
             return seq, Proven(seq, leaf, proof)
         return max(seq, before), None
 
-    @staticmethod
-    def _check_proof(trail: CheckedTrail, proof: TlogProof, seq: int, leaf: bytes) -> None:
+    def _check_proof(self, trail: CheckedTrail, proof: TlogProof, seq: int, leaf: bytes) -> None:
         if trail.key is None:
             raise ProofError("its trail's seals do not hold, so nothing is proven by it")
         if proof.index != seq:
             raise ProofError(f"it is the proof of leaf {proof.index}")
+        proof.check(leaf, (), trail.origin)
         if proof.note == trail.note:
-            # The head's signature was verified once, and these are the same bytes.
-            proof.check(leaf, (), trail.origin)
-        else:
-            proof.verify(leaf, (trail.key,), trail.origin)
+            # The head's signature was verified with its seal, and these are the same bytes.
+            return
+        # A pack may be put together of several, so that its proofs lead to several checkpoints; each of them is verified once. What is
+        # kept of it is short, because each could be as long as a note may be.
+        known = (trail.key, sha256(proof.note).digest())
+        if known not in self._refused:
+            self._refused[known] = _why_not_signed(proof.note, trail.key)
+        if refused := self._refused[known]:
+            raise ProofError(refused)
 
     def _compare_table(self, digest: str) -> None:
         try:
@@ -320,7 +363,7 @@ class _Check:
     def _check_keys(self) -> None:
         """See that the lines for the auditor's trust file are about the keys that signed."""
         try:
-            said = TrustFile.parse(self._pack.read(packing.KEYS, MAX_DOCUMENT_BYTES).decode(), packing.KEYS)
+            said = TrustFile.parse(self._pack.read(packing.KEYS, packing.MAX_DOCUMENT_BYTES).decode(), packing.KEYS)
         except (TrailsealError, UnicodeDecodeError) as error:
             self._tampered(packing.KEYS, error.message if isinstance(error, TrailsealError) else "it is not UTF-8")
             return
@@ -341,3 +384,12 @@ class _Check:
             self.report.page_is_ours = self._pack.hash(packing.PAGE) == ours.hexdigest()
         except FormatError as error:
             self._tampered(packing.PAGE, error.message)
+
+
+def _why_not_signed(note: bytes, key: VerifierKey) -> str:
+    """Return why a checkpoint is not signed by a key; nothing if it is."""
+    try:
+        _, verified = open_note(note, (key,))
+    except IntegrityError as error:
+        return error.message
+    return "" if verified else f"its checkpoint is not signed by {key.name} (key id {key.key_id.hex()})"

@@ -12,10 +12,11 @@ import json
 import zipfile
 from typing import TYPE_CHECKING, Any, Final
 
+from ..ask.spreadsheet import cell_text
 from .checking import describe
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
 
 FORMAT: Final = 1
 EVENTS: Final = "events.ndjson"
@@ -27,8 +28,16 @@ COMPLETENESS: Final = "completeness.json"
 PAGE: Final = "index.html"
 README: Final = "README.md"
 MANIFEST: Final = "MANIFEST.sha256"
+FILES: Final = (EVENTS, TABLE, PAIRS, KEYS, QUERY, COMPLETENESS, PAGE, README, MANIFEST)
+"""The files that a pack may hold whatever it is of; beside them there are proofs, seals and renderings."""
+RENDERINGS: Final = ("ocsf", "ecs")
+"""The renderings that a pack can hold. Named here as well, so that a command's help needs none of them."""
 DEFAULT_EVENTS: Final = 10_000
 MAX_EVENTS: Final = 100_000
+MAX_PACK_BYTES: Final = 4 << 30
+"""How much the files of a pack may have together, unpacked: no more is written, and no more is read."""
+MAX_DOCUMENT_BYTES: Final = 64 << 20
+"""How much one of the JSON documents may have: whoever checks a pack holds it in memory, which takes many times as much."""
 COLUMNS: Final = (
     "occurred_at",
     "service",
@@ -48,17 +57,11 @@ COLUMNS: Final = (
 )
 _TIME: Final = (1980, 1, 1, 0, 0, 0)
 _MODE: Final = 0o100644
-_FORMULA: Final = ("=", "+", "-", "@", "\t", "\r", "\n")
-_CHUNK_BYTES: Final = 1 << 20
 
 
-def folder_of(origin: str, taken: Iterable[str] = ()) -> str:
-    """Return a trail's folder: its origin with dots for slashes; a number behind it where that is taken."""
-    name, used, number = origin.replace("/", "."), set(taken), 1
-    while name in used:
-        number += 1
-        name = f"{origin.replace('/', '.')}-{number}"
-    return name
+def folder_of(origin: str) -> str:
+    """Return a trail's folder: its origin with dots for slashes. Two trails may have the same."""
+    return origin.replace("/", ".")
 
 
 def proof_name(folder: str, seq: int) -> str:
@@ -76,8 +79,13 @@ def head_name(folder: str) -> str:
     return f"seals/{folder}/head.seal"
 
 
+def rendering_name(rendering: str) -> str:
+    """Return the name of the file that holds a rendering."""
+    return f"events.{rendering}.ndjson"
+
+
 def csv_line(values: Sequence[object]) -> str:
-    """Return one line of CSV (RFC 4180); what a spreadsheet would run as a formula gets a ``'`` before it."""
+    """Return one line of CSV (RFC 4180), no cell of which a spreadsheet takes for a formula (`agent.reader.ask.spreadsheet`)."""
     line = io.StringIO()
     csv.writer(line).writerow([_cell(value) for value in values])
     return line.getvalue()
@@ -87,7 +95,7 @@ def _cell(value: object) -> str:
     text = "" if value is None else value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
     # Python's csv quotes neither NUL nor lone surrogates; neither is in a record, but a pack may come from anywhere.
     text = text.replace("\0", "\\x00").encode("utf-8", "backslashreplace").decode()
-    return f"'{text}" if text.startswith(_FORMULA) else text
+    return cell_text(text)
 
 
 def table_line(origin: str, seq: int, leaf: bytes) -> str:
@@ -133,6 +141,7 @@ def json_bytes(document: object) -> bytes:
 def entry(name: str) -> zipfile.ZipInfo:
     """Return an entry of a zip: always the same time, rights and compression, whenever and wherever it is written."""
     made = zipfile.ZipInfo(name, _TIME)
+    # One of the two that `packzip` reads.
     made.compress_type = zipfile.ZIP_DEFLATED
     made.external_attr = _MODE << 16
     made.create_system = 3

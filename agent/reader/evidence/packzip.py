@@ -1,11 +1,14 @@
 """Read a pack that somebody else made: a zip file that may be anything.
 
-Invariants: nothing is unpacked to a disk; no entry is read beyond a limit; what cannot be read is a `FormatError`, whatever a zip
-library says to it. This module must not judge what is in an entry.
+Invariants: nothing is unpacked to a disk; no entry is read beyond a limit, and never beyond the size that the zip states of it; all
+entries together state no more than a pack may have, and the list of them has a bound before it is read, so that neither many small
+entries nor few large ones take more time or memory than the largest honest pack. Only what a pack is written with is decompressed.
+What cannot be read is a `FormatError`, whatever a zip library says to it. This module must not judge what is in an entry.
 """
 
 from __future__ import annotations
 
+import io
 import zipfile
 import zlib
 from contextlib import contextmanager
@@ -20,9 +23,26 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 MAX_ENTRIES: Final = packing.MAX_EVENTS + 20_000
-MAX_ENTRY_BYTES: Final = 8 << 30
+_MAX_DIRECTORY_BYTES: Final = 48 << 20
+_METHODS: Final = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 _CHUNK_BYTES: Final = 1 << 20
 _FAILURES: Final = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, OSError, ValueError, OverflowError)
+
+
+class _Bounded(io.BufferedReader):
+    """A file of which only so much is read at once: the list of entries is, however long the zip says it is."""
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        """Return bytes, as many as asked for.
+
+        Raises:
+            BadZipFile: It is too much.
+        """
+        if size is None or size < 0:
+            size = _MAX_DIRECTORY_BYTES
+        if size > _MAX_DIRECTORY_BYTES:
+            raise zipfile.BadZipFile(f"a list of entries that has {size:,} bytes is none of a pack")
+        return super().read(size)
 
 
 class PackFile:
@@ -37,26 +57,37 @@ class PackFile:
         """Open it.
 
         Raises:
-            ConfigError: It cannot be read, is no zip file, or has too many entries.
+            ConfigError: It cannot be read, is no zip file, has too many entries, or too much in them.
         """
         try:
-            self._archive = zipfile.ZipFile(path)
+            self._file = _Bounded(io.FileIO(path))
         except OSError as error:
             raise ConfigError(f"cannot be read: {error.strerror}", file=str(path), hint="Check the path.") from error
-        except (zipfile.BadZipFile, *_FAILURES) as error:
+        try:
+            self._archive = zipfile.ZipFile(self._file)
+            self._refuse_what_no_pack_has(path)
+        except _FAILURES as error:
+            self._file.close()
             raise ConfigError(
                 f"not a zip file: {error}", file=str(path), hint="Was it transferred whole? A pack is one .zip file."
             ) from error
-        infos = self._archive.infolist()
-        if len(infos) > MAX_ENTRIES:
-            self._archive.close()
-            raise ConfigError(f"it has {len(infos):,} entries, more than any pack", file=str(path), hint="Is this a pack?")
+        except ConfigError:
+            self._file.close()
+            raise
         self.sizes: dict[str, int] = {}
         self.twice: list[str] = []
-        for info in infos:
+        for info in self._archive.infolist():
             if info.filename in self.sizes:
                 self.twice.append(info.filename)
             self.sizes[info.filename] = info.file_size
+
+    def _refuse_what_no_pack_has(self, path: Path) -> None:
+        infos = self._archive.infolist()
+        if len(infos) > MAX_ENTRIES:
+            raise ConfigError(f"it has {len(infos):,} entries, more than any pack", file=str(path), hint="Is this a pack?")
+        stated = sum(info.file_size for info in infos)
+        if stated > packing.MAX_PACK_BYTES:
+            raise ConfigError(f"unpacked it has {stated:,} bytes, more than any pack", file=str(path), hint="Is this a pack?")
 
     def __enter__(self) -> Self:
         """Return itself."""
@@ -65,6 +96,7 @@ class PackFile:
     def __exit__(self, *_: object) -> None:
         """Close it."""
         self._archive.close()
+        self._file.close()
 
     def read(self, name: str, limit_bytes: int) -> bytes:
         """Return an entry's bytes.
@@ -72,17 +104,21 @@ class PackFile:
         Raises:
             FormatError: There is no such entry, it cannot be read, or it is larger than the limit.
         """
+        raw = bytearray()
         with self.open(name) as file:
-            raw = _guarded(name, file, limit_bytes + 1)
-        if len(raw) > limit_bytes:
-            raise FormatError(f"{name} has more than {limit_bytes} bytes")
-        return raw
+            while piece := _guarded(name, file, _CHUNK_BYTES):
+                raw += piece
+                if len(raw) > limit_bytes:
+                    raise FormatError(f"{name} has more than {limit_bytes} bytes")
+        return bytes(raw)
 
     @contextmanager
     def open(self, name: str) -> Iterator[IO[bytes]]:
         """Yield an entry to read from; what reading it raises becomes a `FormatError`."""
         if name not in self.sizes:
             raise FormatError(f"{name} is missing")
+        if (method := self._archive.getinfo(name).compress_type) not in _METHODS:
+            raise FormatError(f"{name} is compressed by method {method}, which no pack uses")
         try:
             file = self._archive.open(name)
         except _FAILURES as error:
@@ -92,14 +128,16 @@ class PackFile:
 
     def hash(self, name: str) -> str:
         """Return the SHA-256 of an entry in hex (FormatError if it cannot be read)."""
-        hashed, size = sha256(), 0
+        hashed = sha256()
+        for piece in self.pieces(name):
+            hashed.update(piece)
+        return hashed.hexdigest()
+
+    def pieces(self, name: str) -> Iterator[bytes]:
+        """Yield an entry's bytes, some at a time, never none (FormatError if it cannot be read)."""
         with self.open(name) as file:
             while piece := _guarded(name, file, _CHUNK_BYTES):
-                size += len(piece)
-                if size > MAX_ENTRY_BYTES:
-                    raise FormatError(f"{name} has more than {MAX_ENTRY_BYTES} bytes")
-                hashed.update(piece)
-        return hashed.hexdigest()
+                yield piece
 
     def lines(self, name: str, limit_bytes: int) -> Iterator[bytes]:
         """Yield an entry's lines without their newlines.

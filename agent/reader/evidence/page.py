@@ -22,6 +22,7 @@ from .checking import describe
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
+    from pathlib import Path
 
     from .proven import Proven
 
@@ -107,10 +108,14 @@ def datum(trail: int, proven: Proven) -> str:
 class PageParts:
     """Collects rows and data of records in temporary files, as they come; a context manager."""
 
-    def __init__(self) -> None:
-        """Begin empty."""
-        self._rows: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 -- closed by __exit__
-        self._data: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 -- closed by __exit__
+    def __init__(self, folder: Path | None = None) -> None:
+        """Begin empty.
+
+        Args:
+            folder: Where the temporary files lie, which have no names there; the system's folder for such files if None.
+        """
+        self._rows: IO[bytes] = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115 -- closed by __exit__
+        self._data: IO[bytes] = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115 -- closed by __exit__
         self._count = 0
 
     def __enter__(self) -> Self:

@@ -23,13 +23,14 @@ from .path import Plan, Subtree, assemble, block_levels, plan
 from .proven import Proven
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
 
     from ...trail.merkle import Frontier
     from ..fetch import StoreReader
     from ..index import Index
 
-_BLOCKS_AT_ONCE: Final = 256
+_BLOCKS_AT_ONCE: Final = 16
+"""For how many blocks of 256 leaves the index is asked at once: their plans, up to 4,096 of them, lie in memory (10 MiB) meanwhile."""
 _ANEW: Final = "Make the index anew with `trailseal index STORE`; `trailseal verify STORE` says whether the store is sound."
 _PLACES: Final = """SELECT DISTINCT b.batch, b.first_seq, b.size, b.seal_sha256 FROM batches b
     JOIN (SELECT unnest($firsts) AS first, unnest($ends) AS until) wanted ON b.first_seq < wanted.until AND b.size > wanted.first
@@ -94,16 +95,15 @@ def read_head(index: Index, origin: str) -> Head:
 class TrailProver:
     """Proves leaves of one trail."""
 
-    def __init__(self, index: Index, store: StoreReader, head: Head, *, advance: Callable[[int], None] = lambda _: None) -> None:
+    def __init__(self, index: Index, store: StoreReader, head: Head) -> None:
         """Prepare.
 
         Args:
             index: The index.
             store: The store it is of.
             head: What the proofs lead to.
-            advance: Called with the number of batches read, now and then.
         """
-        self._index, self._store, self._head, self._advance = index, store, head, advance
+        self._index, self._store, self._head = index, store, head
         self._known: dict[int, Leaves] = {}
 
     def prove(self, seqs: Sequence[int]) -> Iterator[Proven]:
@@ -165,7 +165,6 @@ class TrailProver:
             known = self._known.get(place.batch)
             if known is None:
                 known = read_leaves(self._store, self._head.origin, place, seqs)
-                self._advance(1)
             kept[place.batch] = known
         self._known = {batch: leaves for batch, leaves in kept.items() if leaves.place.end > block.end}
         return list(kept.values())

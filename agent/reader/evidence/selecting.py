@@ -15,9 +15,12 @@ from ...errors import ConfigError
 from ..ask.correlation import EXPLANATIONS, Finding, each_pair
 from ..ask.filters import ALL, where
 from ..ask.found import zulu
+from ..ask.words import further_words
 from . import packing
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from ...events.catalog import Catalog
     from ..ask.correlation import Pair
     from ..ask.filters import Filter, Scope
@@ -50,6 +53,8 @@ class Question:
         limit: How many events there may be, counterparts included.
         correlate: The path of the value that counterparts share (``context.approval_id``), if they are wanted.
         counterpart: Globs over the actions that count as counterparts; every action but the event's own by default.
+        catalog_file: The file that the catalog was read from, for the command that asks again; None if there is none to name.
+        renderings: In the words of which other schemas the pack holds the events, too (`agent.reader.renderings`).
     """
 
     filter: Filter
@@ -58,13 +63,13 @@ class Question:
     limit: int = packing.DEFAULT_EVENTS
     correlate: str | None = None
     counterpart: tuple[str, ...] = ()
+    catalog_file: Path | None = None
+    renderings: tuple[str, ...] = ()
 
     @property
     def words(self) -> tuple[str, ...]:
         """The words of a command line beside the filter."""
-        if self.correlate is None:
-            return ()
-        return ("--correlate", self.correlate, *(f"--counterpart={glob}" for glob in self.counterpart))
+        return further_words(self.filter, self.catalog_file, self.correlate, self.counterpart)
 
 
 @dataclass(slots=True)

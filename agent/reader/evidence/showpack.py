@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from .pack import Packed
     from .packcheck import CheckedTrail, PackReport
+    from .renderingcheck import CheckedRendering
 
 JSON_FORMAT: Final = 1
 _MAX_LISTED: Final = 20
@@ -39,6 +40,10 @@ def pack_document(report: PackReport) -> dict[str, Any]:
         "query": report.query.get("query"),
         "stated": _stated(report),
         "page_is_ours": report.page_is_ours,
+        "renderings": [
+            {"rendering": one.name, "file": one.place, "schema": one.schema, "made_by": one.made_by, "same": one.same}
+            for one in report.renderings
+        ],
         "trails": [
             {
                 "origin": trail.origin,
@@ -71,6 +76,7 @@ def pack_lines(report: PackReport) -> list[str]:
     omitted = sum(report.counts.values()) - len(report.faults[:_MAX_LISTED])
     if omitted:
         lines.append(f"… and {omitted} faults more; --json lists more of them.")
+    lines += [_rendering(one) for one in report.renderings]
     if report.page_is_ours is False:
         lines.append("notice: index.html is not the page that this version makes of these records; --page FILE writes one that is.")
     lines.append(
@@ -80,6 +86,11 @@ def pack_lines(report: PackReport) -> list[str]:
     holds = "proven" if report.severity in {Severity.NOTICE, Severity.INCOMPLETE} else "fit their proofs and signatures"
     lines.append(f"{_WORDS[report.severity]}: {report.proven:,} of {report.events:,} events {holds} (exit {report.severity.exit_code})")
     return lines
+
+
+def _rendering(one: CheckedRendering) -> str:
+    found = "NOT what was made again from the records" if one.same is False else "not checked"
+    return f"{one.place}: {printable(one.schema)}, {'the same as made again from the records' if one.same else found}"
 
 
 def _trail(trail: CheckedTrail) -> list[str]:
@@ -111,6 +122,8 @@ def export_lines(packed: Packed, path: Path) -> list[str]:
     if packed.selected.pairs:
         found = ", ".join(f"{count} {EXPLANATIONS[finding]}" for finding, count in sorted(packed.selected.findings.items()))
         lines.append(f"Put beside: {len(packed.selected.wanted) - packed.selected.matched:,} counterparts ({packing.PAIRS}): {found}")
+    if packed.renderings:
+        lines.append(f"Rendered: {', '.join(f'{packing.rendering_name(name)} ({schema})' for name, schema in packed.renderings)}")
     answer = f"the answer is {packed.statement.verdict}"
     lines.append(f"{printable(str(path))}: {packed.events:,} events with their proofs; {answer}")
     return lines

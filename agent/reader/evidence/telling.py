@@ -6,6 +6,7 @@ or a command line ends a line, a table or an element it stands in. This module m
 
 from __future__ import annotations
 
+import re
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any, Final
 
@@ -14,6 +15,7 @@ from ..report import printable
 from ..trustfile import fingerprint
 from . import packing
 from .page import MAX_RECORDS, Facts
+from .rendered import Renderer
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
     from .selecting import Question
 
 _MAX_REASONS: Final = 20
+_PLACE: Final = re.compile(r"\{\{([a-z]+)\}\}")
 _VERDICTS: Final = {
     "complete": "complete: everything the store is known to hold for the range was verified, and nothing in it is stated as lost",
     "incomplete": "INCOMPLETE: something is stated as lost, is missing, or fell silent",
@@ -50,6 +53,8 @@ def query_document(packed: Packed, question: Question, now: datetime) -> dict[st
         "counterpart": list(question.counterpart),
         "scope": {"services": list(scope.services), "since": _time(scope.since), "until": _time(scope.until)},
         "events": packed.events,
+        # Only where there are some: a pack without renderings is the same as it was before there were any.
+        **({"renderings": Renderer(question.renderings).stated()} if question.renderings else {}),
         "trails": [
             {
                 "origin": trail.origin,
@@ -123,18 +128,29 @@ def readme(query: Mapping[str, Any], document: Mapping[str, Any]) -> str:
         "store": query.get("store"),
         "version": __version__,
     }
-    text = files(__package__).joinpath("pack_readme.md").read_text("utf-8")
-    for name, value in values.items():
-        text = text.replace(f"{{{{{name}}}}}", _markdown(value))
     lines = [
         f"- {one.get('events')} events of {one.get('origin')}: NOT in this pack. {one.get('why')}" for one in _parts(document, "not_proven")
     ]
-    return text.replace("{{trails}}", "\n".join(map(_markdown, lines)))
+    rows = [_rendering_row(one) for one in _parts(query, "renderings")]
+    filled = {name: _markdown(value) for name, value in values.items()}
+    filled |= {"trails": "\n".join(map(_markdown, lines)), "renderings": "".join(f"{_markdown(row)}\n" for row in rows)}
+    text = files(__package__).joinpath("pack_readme.md").read_text("utf-8")
+    # In one pass, so that a value that holds a placeholder is a value and no more.
+    return _PLACE.sub(lambda found: filled[found[1]], text)
+
+
+def _rendering_row(one: Mapping[str, Any]) -> str:
+    name = packing.rendering_name(str(one.get("rendering")))
+    made = f"one a line, made of the records by {one.get('made_by')}"
+    return (
+        f"| `{name}` | the same events as {one.get('schema')} documents, {made}: a copy for other tools. The records are the evidence; "
+        "`trailseal verify-pack` makes the copy again and compares |"
+    )
 
 
 def _markdown(value: object) -> str:
     """Return a text on one line, in which nothing begins an element of HTML."""
-    return printable(str(value)).replace("<", "&lt;").replace("{{", "{ {")
+    return printable(str(value)).replace("<", "&lt;")
 
 
 def facts(query: Mapping[str, Any], document: Mapping[str, Any]) -> Facts:
@@ -172,6 +188,7 @@ def facts(query: Mapping[str, Any], document: Mapping[str, Any]) -> Facts:
             for one in _parts(document, "not_proven")
         ),
         *((f"Reason ({one.get('severity')})", _reason(one)) for one in _parts(said, "reasons")[:_MAX_REASONS]),
+        *(("Also in this pack", _rendering(one)) for one in _parts(query, "renderings")[:_MAX_REASONS]),
         ("Index", f"brought up to date {said.get('refreshed_at')}"),
     ]
     left_out = isinstance(count, int) and count > MAX_RECORDS
@@ -187,6 +204,13 @@ def facts(query: Mapping[str, Any], document: Mapping[str, Any]) -> Facts:
         caption=caption,
         footer=f"Exported {query.get('exported_at')} from {query.get('store')} by {query.get('made_by')}.",
         total=count if isinstance(count, int) else 0,
+    )
+
+
+def _rendering(one: Mapping[str, Any]) -> str:
+    name = packing.rendering_name(str(one.get("rendering")))
+    return (
+        f"{name} ({one.get('schema')}, made by {one.get('made_by')}): a copy of the events for other tools, which this page does not check"
     )
 
 

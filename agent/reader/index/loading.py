@@ -33,7 +33,7 @@ _EVENT: Final = b'"kind":"%b"' % RecordKind.EVENT.value.encode()
 _EVENT_COLUMNS: Final = (
     "{seq: 'BIGINT', source: 'VARCHAR', observed_at: 'VARCHAR', container: 'JSON', event: 'STRUCT(event_id VARCHAR, occurred_at VARCHAR, "
     'actor STRUCT("type" VARCHAR, id VARCHAR, session VARCHAR), action VARCHAR, target STRUCT("type" VARCHAR, id VARCHAR), '
-    "outcome VARCHAR, context JSON)'}"
+    "outcome VARCHAR, context JSON)', mapping: 'VARCHAR', client: 'VARCHAR[]', redacted: 'VARCHAR[]'}"
 )
 _OTHER_COLUMNS: Final = (
     "{seq: 'BIGINT', kind: 'VARCHAR', source: 'VARCHAR', observed_at: 'VARCHAR', reason: 'VARCHAR', detail: 'VARCHAR', raw: 'VARCHAR', "
@@ -46,7 +46,8 @@ _BATCH_COLUMNS: Final = (
     "unclean: 'BOOLEAN', data_key: 'VARCHAR', data_bytes: 'BIGINT', occurred_min: 'VARCHAR', occurred_max: 'VARCHAR', "
     "observed_min: 'VARCHAR', observed_max: 'VARCHAR', lines: 'BIGINT', audit: 'BIGINT', observability: 'BIGINT', bytes_lost: 'BIGINT', "
     "spool_records: 'BIGINT', spool_oldest_seconds: 'DOUBLE', clock_synchronized: 'BOOLEAN', clock_offset_seconds: 'DOUBLE', "
-    "clock_max_error_seconds: 'DOUBLE', heartbeat_seconds: 'DOUBLE', agent_version: 'VARCHAR', host: 'VARCHAR', config_sha256: 'VARCHAR', "
+    "clock_max_error_seconds: 'DOUBLE', heartbeat_seconds: 'DOUBLE', agent_version: 'VARCHAR', host: 'VARCHAR', place: 'VARCHAR', "
+    "config_sha256: 'VARCHAR', "
     "seal_sha256: 'VARCHAR', chained: 'BOOLEAN'}"
 )
 _SOURCE_COLUMNS: Final = (
@@ -58,12 +59,16 @@ _TIME: Final = (
     r"CASE WHEN regexp_full_match({0}, '\d{{4}}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|\+00:00)') THEN try_cast({0} AS TIMESTAMP) END"
 )
 """A time in the one form that the schema allows; by itself the database would ignore an offset, and take words for times."""
+_CONTAINER: Final = """CASE WHEN r.container IS NULL THEN b.place WHEN (b.place->'node') IS NULL THEN r.container::VARCHAR
+        ELSE json_merge_patch(json_object('node', b.place->'node'), r.container)::VARCHAR END"""
+"""What a log file's name says of its container counts; else where the agent says it runs. The node is the agent's own in either case."""
 _TIMES: Final = ("sealed_at", "occurred_min", "occurred_max", "observed_min", "observed_max")
 
 _MOMENTS: Final = ", ".join(f"{_TIME.format(name)} AS {name}" for name in _TIMES)
 _FILL: Final = {
     "moments": _MOMENTS,
     "shown": _SHOWN_CHARACTERS,
+    "container": _CONTAINER,
     "occurred": _TIME.format("r.event.occurred_at"),
     "observed": _TIME.format("r.observed_at"),
 }
@@ -71,13 +76,14 @@ _FILL: Final = {
 _INSERT_BATCHES: Final = "INSERT INTO batches SELECT * REPLACE ({moments}) FROM {table}"
 _INSERT_SOURCES: Final = "INSERT INTO sources SELECT * FROM {table}"
 _INSERT_NODES: Final = "INSERT INTO nodes SELECT * REPLACE (unhex(hash) AS hash) FROM {table}"
-_BATCH_OF: Final = """ASOF JOIN (SELECT batch, first_seq FROM batches WHERE trail = $trail AND batch >= $first AND records > 0) b
-        ON r.seq >= b.first_seq"""
+_BATCH_OF: Final = """ASOF JOIN (SELECT batch, first_seq, host, place FROM batches
+        WHERE trail = $trail AND batch >= $first AND records > 0) b ON r.seq >= b.first_seq"""
 _INSERT_EVENTS: Final = """INSERT INTO event_rows
     SELECT $trail, r.seq, b.batch,
         coalesce({occurred}, {observed}), {observed},
         r.event.event_id, r.event.actor."type", r.event.actor.id, r.event.actor.session, r.event.action,
-        r.event.target."type", r.event.target.id, r.event.outcome, r.event.context, r.source, r.container
+        r.event.target."type", r.event.target.id, r.event.outcome, r.event.context,
+        r.source, b.host, {container}, r.mapping, r.client, r.redacted
     FROM {table} r {batch_of}"""
 _INSERT_QUARANTINE: Final = """INSERT INTO quarantine
     SELECT $trail, r.seq, b.batch, {observed}, r.source, r.reason, r.detail,
@@ -229,6 +235,7 @@ def _vitals(manifest: Manifest) -> dict[str, Any]:
         "heartbeat_seconds": agent.heartbeat_seconds,
         "agent_version": agent.version,
         "host": agent.host,
+        "place": None if agent.where is msgspec.UNSET else msgspec.json.encode(agent.where).decode(),
         "config_sha256": agent.config_sha256,
     }
 

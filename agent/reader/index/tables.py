@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-FORMAT: Final = "1"
+FORMAT: Final = "2"
 ASKING_MEMORY: Final = "512MiB"
 BUILDING_MEMORY: Final = "128MiB"
 """Enough for a stretch of batches; whoever loads longer lines than usual raises it."""
@@ -43,14 +43,15 @@ _TABLES: Final = (
         occurred_min TIMESTAMP, occurred_max TIMESTAMP, observed_min TIMESTAMP, observed_max TIMESTAMP,
         lines BIGINT, audit BIGINT, observability BIGINT, bytes_lost BIGINT, spool_records BIGINT, spool_oldest_seconds DOUBLE,
         clock_synchronized BOOLEAN, clock_offset_seconds DOUBLE, clock_max_error_seconds DOUBLE, heartbeat_seconds DOUBLE,
-        agent_version VARCHAR, host VARCHAR, config_sha256 VARCHAR, seal_sha256 VARCHAR, chained BOOLEAN)""",
+        agent_version VARCHAR, host VARCHAR, place VARCHAR, config_sha256 VARCHAR, seal_sha256 VARCHAR, chained BOOLEAN)""",
     """CREATE TABLE sources(
         trail INTEGER, batch BIGINT, id VARCHAR, kind VARCHAR, path VARCHAR, file_id VARCHAR, from_offset BIGINT, to_offset BIGINT,
         lines BIGINT, audit BIGINT, observability BIGINT, quarantined BIGINT)""",
     """CREATE TABLE event_rows(
         trail INTEGER, seq BIGINT, batch BIGINT, occurred_at TIMESTAMP, observed_at TIMESTAMP, event_id VARCHAR,
         actor_type VARCHAR, actor_id VARCHAR, actor_session VARCHAR, action VARCHAR, target_type VARCHAR, target_id VARCHAR,
-        outcome VARCHAR, context VARCHAR, source VARCHAR, container VARCHAR)""",
+        outcome VARCHAR, context VARCHAR, source VARCHAR, host VARCHAR, container VARCHAR, mapping VARCHAR, client VARCHAR[],
+        redacted VARCHAR[])""",
     """CREATE TABLE quarantine(
         trail INTEGER, seq BIGINT, batch BIGINT, observed_at TIMESTAMP, source VARCHAR, reason VARCHAR, detail VARCHAR,
         raw VARCHAR, length BIGINT)""",

@@ -10,6 +10,7 @@ all; a book that cannot be read lets nobody in. This module must not know HTTP, 
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import secrets
 import stat
@@ -88,6 +89,9 @@ class Book:
         with os.fdopen(descriptor, "rb") as file:
             if os.fstat(descriptor).st_mode & (stat.S_IRWXG | stat.S_IRWXO):
                 raise ConfigError("others may read the key of grants", file=str(path), hint="chmod 600 it, and give the grants anew.")
+            if self.folder.stat().st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+                # They could put a key and a book of their own in its place.
+                raise ConfigError("others may write in the folder of the grants", file=str(self.folder), hint="chmod 700 it.")
             secret = file.read(_SECRET_BYTES + 1)
         if len(secret) != _SECRET_BYTES:
             raise ConfigError("this is no key of grants: it must be 32 bytes", file=str(path), hint="Remove it; every grant ends with it.")
@@ -165,7 +169,9 @@ class Book:
             descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
             with os.fdopen(descriptor, "ab", buffering=0) as file:
                 # One write, so that two processes cannot mix their lines.
-                file.write(msgspec.json.encode(line) + b"\n")
+                whole = msgspec.json.encode(line) + b"\n"
+                if file.write(whole) != len(whole):
+                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
                 os.fsync(descriptor)
         except OSError as error:
             raise ConfigError(

@@ -158,6 +158,7 @@ def _view(asked: _Asked) -> None:
     from ..index.reading import default_path, open_index
     from ..trustfile import TrustFile
     from .book import Book
+    from .pages.export import remove_leftovers
     from .serving import Listening
 
     where = Listening(
@@ -166,7 +167,7 @@ def _view(asked: _Asked) -> None:
     where.check()
     where.context()
     # The index that is kept open makes its log anew now and then, and everything in the state folder is for its owner only.
-    os.umask(0o077)
+    umask = os.umask(0o077)
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
     trust = TrustFile.load(asked.trust) if asked.trust else TrustFile()
     catalog = with_own_actions(load_catalog(asked.catalog)) if asked.catalog else None
@@ -177,14 +178,15 @@ def _view(asked: _Asked) -> None:
         path = asked.index_path or asked.state / default_path(store.name).name
         bring_up_to_date(store, path, trust)
         with open_index(path, writable=True) as index:
+            remove_leftovers(path)
             asyncio.run(
-                _serve(asked, where, {"index": index, "store": store, "trust": trust, "catalog": catalog, "book": book, "key": key})
+                _serve(asked, where, umask, {"index": index, "store": store, "trust": trust, "catalog": catalog, "book": book, "key": key})
             )
     finally:
         close_store(store)
 
 
-async def _serve(asked: _Asked, where: Any, parts: dict[str, Any]) -> None:
+async def _serve(asked: _Asked, where: Any, umask: int, parts: dict[str, Any]) -> None:
     from ..index.reading import default_path
     from ..own_trail import OwnTrail, Recorder
     from .desk import Desk
@@ -199,9 +201,17 @@ async def _serve(asked: _Asked, where: Any, parts: dict[str, Any]) -> None:
         reach=asked.reach,
         allow_unlocked=asked.allow_unlocked,
         enrolment_key=asked.enrolment_key,
+        # Its trail may lie in a store that others read.
+        umask=umask,
     )
     async with Recorder(trail) as recorder:
-        desk = Desk(recorder=recorder, secure=where.certificate is not None or where.behind_proxy, behind_proxy=where.behind_proxy, **parts)
+        desk = Desk(
+            recorder=recorder,
+            trail_folder=trail.home,
+            secure=where.certificate is not None or where.behind_proxy,
+            behind_proxy=where.behind_proxy,
+            **parts,
+        )
         try:
             await run_until_stopped(
                 desk,

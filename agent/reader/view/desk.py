@@ -16,11 +16,13 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 import duckdb
 
 from .noting import Notes
+from .outgoing import Outgoing
 from .problems import TooMuch, TooSlow, Unavailable
 from .sight import Sight
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from ...events.catalog import Catalog
     from ..fetch import StoreReader
@@ -47,6 +49,8 @@ class Bounds:
         pack_events: Events in one pack.
         body_bytes: The longest body, which is a token's.
         address_characters: The longest path and query.
+        files: Files that are made or being sent at once.
+        sending_seconds: The longest a client may take to read a file.
         failed_tokens: Wrong tokens a minute from one address, and ten times as many from all.
     """
 
@@ -57,6 +61,8 @@ class Bounds:
     pack_events: int = 5_000
     body_bytes: int = 8_192
     address_characters: int = 8_000
+    files: int = 8
+    sending_seconds: float = 1800.0
     failed_tokens: int = 10
 
 
@@ -80,7 +86,9 @@ class Desk:
         secure: Whether clients come by TLS, so that the cookie can be bound to it.
         behind_proxy: Whether the last address in ``X-Forwarded-For`` is the client's.
         now: The clock.
+        trail_folder: The folder of the recorder's trail; that of the book by default.
         notes: Records what is new in the book.
+        outgoing: Counts the files that are held.
         trouble: Why the index could not be refreshed the last time, if so; for the operator's log only.
     """
 
@@ -96,13 +104,16 @@ class Desk:
     behind_proxy: bool = False
     now: Callable[[], datetime] = _now
     trouble: str | None = None
+    trail_folder: Path | None = None
     notes: Notes = field(init=False)
+    outgoing: Outgoing = field(init=False)
     _threads: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(_AT_ONCE, "view"))
     _places: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(_AT_ONCE))
 
     def __post_init__(self) -> None:
-        """Make what records the grants."""
-        self.notes = Notes(self.book, self.recorder, self.index.store)
+        """Make what records the grants, and what counts the files."""
+        self.outgoing = Outgoing(self.bounds.files)
+        self.notes = Notes(self.book, self.recorder, self.index.store, self.trail_folder or self.book.folder)
 
     async def ask(self, grant: Grant, question: Callable[[Sight], T], *, seconds: float | None = None) -> T:
         """Ask the index within a grant's scope, in a thread.

@@ -19,6 +19,8 @@ from ..own_trail.events import own_event
 from .audit import scope_of
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from .audit import Recorder
     from .book import Book, Entries
 
@@ -28,15 +30,17 @@ MARK_FILE: Final = "grants.recorded"
 class Notes:
     """Records what is new in a book."""
 
-    def __init__(self, book: Book, recorder: Recorder, store: str) -> None:
-        """Name both.
+    def __init__(self, book: Book, recorder: Recorder, store: str, folder: Path) -> None:
+        """Name them.
 
         Args:
             book: The grants.
             recorder: Where their events go.
             store: The store's name, the target of the events.
+            folder: Where is kept how far the book was recorded; one for each trail, for what one trail says another one does not.
         """
         self._book, self._recorder, self._store = book, recorder, store
+        self._path = folder / MARK_FILE
         self._done: frozenset[str] | None = None
         self._alone = asyncio.Lock()
 
@@ -78,7 +82,7 @@ class Notes:
         )
 
     def _read(self) -> frozenset[str]:
-        path = self._book.folder / MARK_FILE
+        path = self._path
         try:
             return frozenset(path.read_text(encoding="ascii").splitlines())
         except FileNotFoundError:
@@ -87,7 +91,7 @@ class Notes:
             raise ConfigError("cannot read what was recorded of the grants", file=str(path), hint="Check its permissions.") from error
 
     def _append(self, mark: str) -> None:
-        path = self._book.folder / MARK_FILE
+        path = self._path
         try:
             descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
             try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import json
 import os
 import signal
@@ -22,7 +23,7 @@ from agent.events.verdict import Accepted
 from agent.reader.control.catalogs import load_catalog
 from agent.reader.opening import Reach
 from agent.reader.own_trail import OwnTrail, Recorder, own_catalog, own_event, record_once
-from agent.reader.own_trail.events import CATALOG_FILE, event_line
+from agent.reader.own_trail.events import event_line
 from tests.support.agent_process import Trails, believe, until, verify
 
 REPOSITORY = Path(__file__).parents[3]
@@ -59,7 +60,6 @@ def sealed(settings: OwnTrail) -> list[dict[str, Any]]:
 
 class TestEvents:
     def test_the_catalog_beside_the_configuration_is_the_one_that_is_used(self) -> None:
-        assert (REPOSITORY / "config/catalogs/trailseal.yaml").read_bytes() == CATALOG_FILE.read_bytes()
         assert load_catalog(REPOSITORY / "config/catalogs/trailseal.yaml") == own_catalog()
 
     @pytest.mark.parametrize("action", [entry.action for entry in own_catalog().entries])
@@ -220,6 +220,56 @@ class TestRecorder:
             assert recorder.starts == 2
         kept = {record["event"]["event_id"] for record in sealed(settings)}
         assert kept == {each["event_id"] for each in events}
+
+    async def test_its_folder_is_the_owner_s_alone_and_the_store_is_as_readable_as_the_settings_say(self, settings: OwnTrail) -> None:
+        before = os.umask(0)
+        try:
+            async with Recorder(replace(settings, umask=0o022)) as recorder:
+                await recorder.record(event())
+                made = [settings.home, *settings.home.rglob("*")]
+                assert settings.socket_path in made
+                assert settings.log_file in made
+                assert {path for path in made if not path.is_symlink() and path.lstat().st_mode & 0o077} == set()
+        finally:
+            os.umask(before)
+        before = os.umask(0o077)
+        try:
+            async with Recorder(replace(settings, umask=0o022)) as recorder:
+                await recorder.record(event())
+        finally:
+            os.umask(before)
+        folders = [path for path in Path(settings.store).rglob("*") if path.is_dir()]
+        assert folders
+        assert {stat.S_IMODE(path.stat().st_mode) for path in folders} == {0o755}
+
+    async def test_a_disk_that_was_full_when_the_child_died_is_no_end_of_recording(
+        self, settings: OwnTrail, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        real, refused = asyncio.create_subprocess_exec, 0
+
+        async def full(*words: Any, **more: Any) -> asyncio.subprocess.Process:
+            nonlocal refused
+            refused += 1
+            if refused <= 2:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            return await real(*words, **more)
+
+        async with Recorder(settings) as recorder:
+            monkeypatch.setattr(asyncio, "create_subprocess_exec", full)
+            assert recorder._child is not None
+            recorder._child.kill()
+            await recorder.record(event())
+            assert (refused, recorder.starts) == (3, 2)
+
+    async def test_an_agent_that_cannot_be_started_at_all_is_an_error_at_once(
+        self, settings: OwnTrail, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        async def full(*_: Any, **__: Any) -> asyncio.subprocess.Process:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+        monkeypatch.setattr(asyncio, "create_subprocess_exec", full)
+        with pytest.raises(TransientError, match="does not come up: it cannot be started: No space left"):
+            await Recorder(settings).start()
 
     async def test_an_event_that_cannot_be_recorded_raises(self, settings: OwnTrail, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr("agent.reader.own_trail.recorder.RECORD_SECONDS", 0.5)

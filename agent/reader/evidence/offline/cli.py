@@ -7,6 +7,7 @@ The commands are thin: everything is decided elsewhere.
 from __future__ import annotations
 
 import json
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,8 +16,7 @@ import click
 
 from ....errors import ConfigError, FormatError, TrailsealError
 from ....trail.note import VerifierKey
-from ...cli import _origin_glob as origin_glob
-from ...cli import failing_clearly
+from ...cli import failing_clearly, origin_glob
 from ...trustfile import Binding, TrustFile
 
 if TYPE_CHECKING:
@@ -151,9 +151,10 @@ def verify_pack_command(  # noqa: D103 -- click shows the help text
         believed = given_trust(trust, keys, None)
         if page is not None:
             refuse_existing(page, force=force)
-        with tempfile.TemporaryFile() as own_page:
+        folder = _folder_beside(page or pack)
+        with tempfile.TemporaryFile(dir=folder) as own_page:
             with progress("checking", wanted=not quiet) as advance:
-                report = check_pack(pack, believed, advance=advance, own_page=own_page)
+                report = check_pack(pack, believed, advance=advance, own_page=None if page is None else own_page, folder=folder)
             # Of a pack that was tampered with no page is made: it would lend it a face.
             if page is not None and report.severity < Severity.TAMPERED:
                 own_page.seek(0)
@@ -165,3 +166,8 @@ def verify_pack_command(  # noqa: D103 -- click shows the help text
         for line in pack_lines(report)[-1 if quiet else 0 :]:
             click.echo(line)
     sys.exit(report.severity.exit_code)
+
+
+def _folder_beside(path: Path) -> Path | None:
+    """Return where temporary files belong: where the page or the pack lies, whose text is in them; None where nothing can be written."""
+    return path.parent if os.access(path.parent, os.W_OK) else None

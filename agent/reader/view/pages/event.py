@@ -10,6 +10,7 @@ import hashlib
 import json
 from dataclasses import dataclass, replace
 from datetime import timedelta
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from aiohttp import web
@@ -76,7 +77,7 @@ async def show_event(request: web.Request) -> web.StreamResponse:
     visit, origin, seq = _asked(request)
     values = await visit.ask(lambda sight: _look(visit, sight, origin, seq))
     here = f"/event/{origin}/{seq}"
-    return visit.page("event.html", here=here, file=_file_name(origin, seq), **values)
+    return visit.page("event.html", here=here, file=_file_name(origin, seq), by_client=partial(by_client, values["one"].client), **values)
 
 
 async def send_proof(request: web.Request) -> web.StreamResponse:
@@ -205,6 +206,11 @@ def references(context: Any) -> list[str]:
 def _refers(key: str, value: Any) -> bool:
     named = key == "id" or key.endswith("_id") or key in _REFERENCES
     return bool(key) and named and isinstance(value, (str, int)) and not isinstance(value, bool)
+
+
+def by_client(client: list[str] | None, name: str) -> bool:
+    """Tell whether a field, or one that holds it, is among those whose values the service took from its client as they were."""
+    return any(name == each or name.startswith((f"{each}.", f"{each}[")) for each in client or ())
 
 
 def flat(value: Any, path: str = "context", depth: int = 0) -> list[tuple[str, str]]:

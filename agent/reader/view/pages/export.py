@@ -1,19 +1,18 @@
 """Export: the answer as a file to take away; recorded with its hash before it leaves.
 
 Invariants: a file is made whole before the first byte is sent, so that its SHA-256 is in the audit event and a failure is never half a
-file; it lies in a temporary file without a name, and goes with the answer; there is a bound to every format. This module must not
-decide who may see what.
+file; it lies beside the index, where only the owner reads and there is room, in a temporary file without a name, and goes with the answer;
+there is a bound to every format. This module must not decide who may see what.
 """
 
 from __future__ import annotations
 
 import hashlib
 import io
+import shutil
 import tempfile
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Final
-
-from aiohttp import web
 
 from ....errors import ConfigError
 from ...ask.correlation import json_pointer
@@ -24,11 +23,14 @@ from ...ask.writers import write_csv, write_ndjson
 from ...evidence.pack import write_pack
 from ...evidence.selecting import Question
 from ..guard import visit_of
+from ..outgoing import Download
 from ..parameters import pairs, read_filter, text
 from ..problems import Malformed, TooMuch
 from .search import chips, dict_of
 
 if TYPE_CHECKING:
+    from aiohttp import web
+
     from ...ask.filters import Filter
     from ..guard import Visit
     from ..sight import Sight
@@ -69,12 +71,31 @@ async def send_export(request: web.Request) -> web.StreamResponse:
         digest, size = _hashed(made)
         return made, events, digest, size
 
-    file, events, digest, size = await visit.ask(make, seconds=visit.desk.bounds.export_seconds)
+    bounds = visit.desk.bounds
+    with visit.desk.outgoing.place() as keep:
+        file, events, digest, size = await visit.ask(make, seconds=bounds.export_seconds)
+        keep(file)
     visit.files.append(file)
     trace.context |= {"events": events, "sha256": digest, "bytes": size}
     name = f"trailseal-{visit.desk.now():%Y%m%dT%H%M%SZ}.{_SUFFIXES[kind]}"
     headers = {"Content-Disposition": f'attachment; filename="{name}"', "X-Content-SHA256": digest}
-    return web.Response(body=file, content_type=_KINDS[kind], headers=headers)
+    return Download(request, file, seconds=bounds.sending_seconds, content_type=_KINDS[kind], headers=headers)
+
+
+def remove_leftovers(index: Path) -> None:
+    """Remove what a server that was killed left of packs; only for whoever holds the index for writing, which is one at a time.
+
+    Args:
+        index: The index's file.
+    """
+    for folder in index.parent.iterdir():
+        if folder.name.startswith(_prefix(index)):
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _prefix(index: Path) -> str:
+    """Return how the names of temporary folders beside an index begin."""
+    return f".{index.name}.export-"
 
 
 def _hashed(file: IO[bytes]) -> tuple[str, int]:
@@ -96,7 +117,7 @@ def _table(visit: Visit, sight: Sight, asked: Filter, kind: str) -> tuple[IO[byt
     if total > most:
         raise TooMuch(f"More than {most:,} events match. Narrow the time or the filters.")
     # Not a context manager: the answer closes it.
-    file = tempfile.TemporaryFile(prefix="trailseal-view-")  # noqa: SIM115
+    file = tempfile.TemporaryFile(dir=desk.index.path.parent)  # noqa: SIM115
     try:
         said = None
         if kind == "ndjson":
@@ -134,7 +155,8 @@ def _pack(visit: Visit, sight: Sight, asked: Filter, correlate: str | None) -> t
         raise TooMuch(
             f"More than {desk.bounds.pack_events:,} events match, which is more than a pack may hold here. Narrow the time or the filters."
         )
-    with tempfile.TemporaryDirectory(prefix="trailseal-view-") as folder:
+    beside = desk.index.path
+    with tempfile.TemporaryDirectory(prefix=_prefix(beside), dir=beside.parent) as folder:
         path = Path(folder) / "pack.zip"
         try:
             packed = write_pack(path, sight, desk.store, question, trust=desk.trust, now=desk.now())

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import duckdb
 
 from agent.reader.index.reading import open_index
-from agent.reader.index.tables import create
+from agent.reader.index.tables import FORMAT, create
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -101,7 +101,7 @@ class Made:
         create(self._connection)
         # One transaction for all rows: each of its own would take most of a test's time.
         self._connection.begin()
-        meta = {"format": "1", "store": "/srv/trail", "created_at": at(0), "refreshed_at": at(48), "version": "0.1.0"}
+        meta = {"format": FORMAT, "store": "/srv/trail", "created_at": at(0), "refreshed_at": at(48), "version": "0.1.0"}
         for name, value in meta.items():
             self.insert("meta", {"name": name, "value": value.isoformat() if isinstance(value, datetime) else value})
 

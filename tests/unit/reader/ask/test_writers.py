@@ -15,18 +15,19 @@ from hypothesis import strategies as st
 from agent.errors import ConfigError
 from agent.reader.ask.correlation import correlate
 from agent.reader.ask.filters import Filter
+from agent.reader.ask.naming import unique
 from agent.reader.ask.rows import EVENT_COLUMNS, PAIR_COLUMNS, Column, Rows, of_events, of_pairs
 from agent.reader.ask.search import search
-from agent.reader.ask.writers import plain, unique, write_csv, write_ndjson, write_parquet
+from agent.reader.ask.writers import plain, write_csv, write_ndjson, write_parquet
 from agent.reader.writing import new_path
 from tests.unit.reader.ask.made import at, event
+from tests.unit.reader.ask.test_spreadsheet import FORMULAS
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from tests.unit.reader.ask.made import Made
 
-FORMULAS = ("=1+1", "+1", "-1", "@SUM(1)", "\t=1", "\r=1", "\n=1", " =1", "\u00a0=1", "＝1", "＋1", "－1", "＠x", "'x", "'=1")  # noqa: RUF001 -- full-width on purpose
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=8) | st.text(st.sampled_from("=+-@'\t\r\n \",;aé"), max_size=6)
 
 
@@ -39,8 +40,6 @@ def written(*rows: tuple[Any, ...], columns: tuple[str, ...] = ("a", "b"), termi
 class TestCsv:
     @pytest.mark.parametrize("formula", FORMULAS)
     def test_a_cell_that_a_spreadsheet_would_run_is_made_text(self, formula: str) -> None:
-        cell = next(csv.reader(io.StringIO(written((formula, "x"), columns=("a", "b")), newline="")))
-        assert cell == ["a", "b"]
         row = list(csv.reader(io.StringIO(written((formula, "x")), newline="")))[1]
         assert row == [f"'{formula}", "x"]
 
@@ -82,10 +81,6 @@ def test_every_value_of_a_database_has_a_plain_form() -> None:
     assert [plain(value) for value in values[:4]] == ["2026-01-01T00:00:00+00:00", "2026-01-01", 90.0, "01"]
 
 
-def test_columns_of_one_name_are_numbered() -> None:
-    assert unique([Column("a"), Column("a"), Column("a_2"), Column("a")]) == ("a", "a_2", "a_2_2", "a_3")
-
-
 class TestParquet:
     def test_events_keep_their_types_and_every_character(self, made: Made, tmp_path: Path) -> None:
         hostile = "'; DROP TABLE x; -- \x00\x1b\u202e🎈\"\\"
@@ -116,6 +111,21 @@ class TestParquet:
         read = duckdb.connect().execute("SELECT * FROM read_parquet(?)", [str(path)])
         assert [column[0] for column in read.description or ()] == list(names)
         assert read.fetchall() == [("1", "2", "3")]
+
+    def test_columns_whose_names_differ_in_case_only_are_two_columns(self, tmp_path: Path) -> None:
+        path = tmp_path / "x.parquet"
+        names = unique(["id", "ID", "id"])
+        write_parquet(Rows(tuple(Column(name) for name in names), iter([("1", "2", "3")])), path)
+        read = duckdb.connect().execute("SELECT * FROM read_parquet(?)", [str(path)])
+        assert [column[0] for column in read.description or ()] == ["id", "ID_2", "id_3"]
+        assert read.fetchall() == [("1", "2", "3")]
+
+    @pytest.mark.parametrize("length", [(1 << 20) - 20, 1 << 20, 40 << 20])
+    def test_a_row_of_any_length_is_written_between_short_ones(self, tmp_path: Path, length: int) -> None:
+        path = tmp_path / "long.parquet"
+        assert write_parquet(Rows((Column("a"), Column("b", "BIGINT")), iter([("s", 0), ("x" * length, 1), ("t", 2)])), path) == 3
+        read = duckdb.connect().execute("SELECT length(a), b FROM read_parquet(?) ORDER BY b", [str(path)])
+        assert read.fetchall() == [(1, 0), (length, 1), (1, 2)]
 
 
 def test_an_event_without_counterpart_is_a_row_too_and_one_with_two_is_two(made: Made) -> None:

@@ -10,9 +10,12 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import pytest
 
 from agent.errors import ConfigError
+from agent.events.catalog import Catalog
 from agent.reader.ask.filters import ALL, Scope
 from agent.reader.ask.search import count
 from agent.reader.control.controls import controls
+from agent.reader.control.formats import KINDS
+from agent.reader.control.html import controls_fragment
 from agent.reader.control.pipeline import Weight, duration
 from agent.reader.control.plain import as_plain
 from agent.reader.control.report import make_report
@@ -28,7 +31,6 @@ from tests.unit.reader.control.conftest import NOW
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from agent.events.catalog import Catalog
     from agent.reader.control.controls import ControlTable
     from agent.reader.control.pipeline import Stated
     from agent.reader.control.verification import Verification
@@ -129,10 +131,44 @@ class TestHonesty:
         assert stated.weight is Weight.NONE
         assert stated.command.endswith("--level locked")
 
+    def test_the_number_of_a_request_is_no_approval(self, made: Made) -> None:
+        made.trail().batch(at(2), event(request_id="req-1"), event(request_id="req-2", approval_id="A-1"))
+        assert fact(controls(made.index, now=NOW), Fact.APPROVALS).sentence.startswith("1 of 2 rights")
+
+    def test_an_event_that_answers_several_questions_counts_once_for_the_control(self, made: Made) -> None:
+        actions = ("user.create", "user.create", "user.delete", "role.request", "role.grant", "role.update")
+        asked = [event(action=action) for action in actions]
+        made.trail().batch(at(2), *asked)
+        found = {control.id: control for control in controls(made.index, now=NOW).controls}
+        assert found["CC6.2"].events == 4, "no question of this control has them all"
+        assert found["CC6.3"].events == 3, "all that is of rights answers the last question too"
+        assert controls_fragment(controls(made.index, now=NOW)).count('<td class="number">3 of 3</td><td class="number">4</td>') == 1
+
+    def test_silences_that_are_not_listed_are_counted(self, made: Made) -> None:
+        trail = made.trail()
+        for hour in range(0, 53 * 24, 24):
+            trail.batch(at(hour), reason="heartbeat")
+        report = make_report(made.index, now=NOW)
+        assert (len(report.timeline.silences), report.timeline.omitted) == (50, 2)
+        assert "2 more silences and losses are left out." in KINDS["html"](report)
+        assert "2 more silences and losses are left out." in KINDS["markdown"](report)
+        assert json.loads(KINDS["json"](report))["timeline"]["omitted"] == 2
+
+    def test_no_time_that_a_batch_or_an_event_claims_makes_a_report_fail(self, made: Made) -> None:
+        last, first = datetime.max.replace(tzinfo=UTC), datetime(1, 1, 1, tzinfo=UTC)
+        made.trail().batch(last, {**event(), "occurred_at": last}, {**event(), "occurred_at": first}, observed_min=first, monotonic_ns=1)
+        made.trail("demo", "other", trusted=False).batch(last, {**event(), "occurred_at": last}, monotonic_ns=1)
+        for catalog in (None, Catalog(())):
+            report = make_report(made.index, catalog=catalog, now=NOW)
+            assert sum(bar.total for bar in report.timeline.bars) + report.timeline.outside == 3
+            for kind in KINDS.values():
+                assert "9999-12-31" in kind(report)
+
     def test_a_broken_context_counts_as_no_approval(self, made: Made) -> None:
-        broken = [{**event(), "context": text} for text in ("{", "[]", '"x"', '{"approval_id":null}', '{"approval":7}', "nul\\0")]
+        texts = ("{", "[]", '"x"', '{"approval_id":null}', '{"approval_id":" "}', '{"approval":7}', "nul\\0")
+        broken = [{**event(), "context": text} for text in texts]
         made.trail().batch(at(2), *broken, event(approval_id="A-1"), event(approval={"id": "A-2"}))
-        assert fact(controls(made.index, now=NOW), Fact.APPROVALS).sentence.startswith("2 of 8 rights")
+        assert fact(controls(made.index, now=NOW), Fact.APPROVALS).sentence.startswith("2 of 9 rights")
 
 
 class TestVerification:
@@ -182,6 +218,10 @@ class TestVerification:
             {"checked_at": "yesterday"},
             {"attestation": None},
             {"attestation": {**DOCUMENT["attestation"], "versions": "all"}},
+            {"attestation": {**DOCUMENT["attestation"], "shortest_retention_seconds": float("nan")}},
+            {"attestation": {**DOCUMENT["attestation"], "shortest_retention_seconds": float("inf")}},
+            {"attestation": {**DOCUMENT["attestation"], "shortest_retention_seconds": 10**400}},
+            {"checked_at": "0001-01-01T00:00:00+14:00"},
         ],
     )
     def test_anything_else_is_refused(self, tmp_path: Path, changed: dict[str, Any]) -> None:

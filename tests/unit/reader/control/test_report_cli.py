@@ -11,7 +11,8 @@ from click.testing import CliRunner
 from agent.errors import ConfigError
 from agent.reader.control.catalogs import load_catalog, with_own_actions
 from agent.reader.control.cli import report_command, review_command
-from agent.reader.own_trail import own_catalog
+from agent.reader.index import open_index
+from agent.reader.own_trail import Recorded, own_catalog
 from tests.unit.reader.control.conftest import CATALOG_FILE
 
 if TYPE_CHECKING:
@@ -85,7 +86,7 @@ class TestReport:
             (("--since", "2026-04-01", "--until", "2026-03-01"), "ends before"),
             (("--output", "report.pdf"), "which format"),
             (("--services", "payments"), "no scope"),
-            (("--catalog", "/none.yaml"), "cannot read the catalog"),
+            (("--catalog", "/none.yaml"), "the catalog cannot be read"),
         ],
     )
     def test_a_wrong_word_is_a_usage_error_that_says_why(self, ask: Any, words: tuple[str, ...], said: str) -> None:
@@ -100,6 +101,25 @@ class TestReport:
             assert "Usage" in done.stdout
 
 
+def test_the_index_is_free_for_others_while_a_review_is_recorded(company: Company, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The agent takes seconds, and another reviewer's command waits for the index no longer than that."""
+    path = tmp_path / "index.duckdb"
+    opened: list[str] = []
+
+    def record(signed: dict[str, Any], _: object) -> Recorded:
+        # One process cannot have a file open for reading and for writing.
+        with open_index(path, writable=True) as index:
+            opened.append(index.store)
+        return Recorded(signed["event_id"], "trailseal/reviews/e/i", 1, 1)
+
+    monkeypatch.setattr("agent.reader.own_trail.record_once", record)
+    words = ["--query", "q", "--finding", "f", "--reviewer", "ada", "--outcome", "no_findings", "--state", str(tmp_path / "state")]
+    store = [str(company.written.store), "--trust", str(company.written.trust), "--index", str(path)]
+    done = CliRunner().invoke(review_command, ["sign", *store, *words])
+    assert done.exit_code == 0, done.output
+    assert opened == [str(company.written.store)]
+
+
 class TestCatalogs:
     def test_our_own_actions_are_known_beside_any_catalog(self, tmp_path: Path) -> None:
         file = tmp_path / "catalog.yaml"
@@ -107,6 +127,15 @@ class TestCatalogs:
         both = with_own_actions(load_catalog(file))
         assert [entry.action for entry in both.entries] == ["role.grant", *(entry.action for entry in own_catalog().entries)]
         assert with_own_actions(None) == own_catalog()
+
+    def test_a_catalog_brings_what_it_includes_and_a_shipped_one_is_taken_by_its_name(self, ask: Any, tmp_path: Path) -> None:
+        file = tmp_path / "catalog.yaml"
+        file.write_text(CATALOG.replace("format: 1", "format: 1\ninclude: shipped:vault"))
+        for named, actions in (("shipped:vault", {"vault.*", "policy.update"}), (str(file), {"role.grant", "vault.*"})):
+            done = ask("--catalog", named, "--output", str(tmp_path / "r.json"), "--force")
+            assert done.exit_code == 0, done.output
+            entries = json.loads((tmp_path / "r.json").read_text())["coverage"]["entries"]
+            assert actions <= {each["entry"]["action"] for each in entries}
 
     def test_an_entry_of_the_given_catalog_wins(self, tmp_path: Path) -> None:
         file = tmp_path / "catalog.yaml"
@@ -120,11 +149,11 @@ class TestCatalogs:
         [
             (b"format: 1\nactions: {role.grant: {category: authorisation, sensitivity: high}}", "actions.role.grant.category"),
             (b"format: 1\nactions: [", r":\d+: not YAML"),
-            (b"format: 1\nformat: 1\nactions: {}", "not YAML"),
+            (b"format: 1\nformat: 1\nactions: {}", r":2: format: this key stands here twice"),
             (b"\xff\xfe", "not UTF-8"),
-            (b"", "mapping"),
+            (b"", r":1: the file is empty"),
             (b"format: 1\nactions: " + b"[" * 5000, "not YAML"),
-            (b"!!python/object:os.system x", "not YAML"),
+            (b"!!python/object:os.system x", "must be a mapping"),
         ],
     )
     def test_a_wrong_catalog_is_an_error_with_its_place(self, tmp_path: Path, text: bytes, said: str) -> None:

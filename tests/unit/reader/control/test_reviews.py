@@ -13,7 +13,7 @@ from agent.reader.ask.filters import Filter, Scope
 from agent.reader.ask.search import count
 from agent.reader.control.controls import controls
 from agent.reader.control.pipeline import Weight
-from agent.reader.control.reviews import Standing, reviews, standing
+from agent.reader.control.reviews import MAX_DOUBTED, Standing, reviews, standing
 from agent.reader.control.signing import Signature, review_event
 from agent.reader.control.table import Fact
 from agent.reader.own_trail.events import event_line
@@ -139,6 +139,20 @@ class TestReading:
         assert weight is Weight.ATTENTION
         assert sentence.startswith("1 review was signed, the newest by ada@example.com. 1 more is")
 
+    def test_no_crowd_of_forged_reviews_pushes_a_signed_one_out(self, made: Made, company: Company) -> None:
+        keep(made, review_event(company.index, MARCH, SIGNATURE, NOW))
+        forged = [{**event(action="review.sign", actor=f"me-{number}"), "occurred_at": at(number / 100)} for number in range(50)]
+        made.trail("demo", "payments").batch(at(41), *forged[:25])
+        made.trail("trailseal", "reviews", trusted=False).batch(at(41), *forged[25:])
+        found = reviews(made.index, limit=3)
+        assert [(each.reviewer, bool(each.doubt)) for each in found] == [("me-48", True), ("me-49", True), ("ada@example.com", False)]
+
+    def test_reviews_that_are_too_many_to_be_listed_are_not_said_to_be_all(self, made: Made, company: Company) -> None:
+        keep(made, review_event(company.index, MARCH, SIGNATURE, NOW))
+        forged = [{**event(action="review.sign", actor="me"), "occurred_at": at(1)} for _ in range(MAX_DOUBTED + 1)]
+        made.trail("demo", "payments").batch(at(41), *forged)
+        assert fact(made)[1].startswith(f"1 review was signed, the newest by ada@example.com. At least {MAX_DOUBTED:,} more are in a trail")
+
     @pytest.mark.parametrize(
         "context",
         [
@@ -152,6 +166,8 @@ class TestReading:
             '{"range":{"since":"2026-03-01","until":"0001-01-01T00:00:00+14:00"},"heads":[{"origin":"o","size":1e30,"root":"r","seal":"s"}]}',
             '{"heads":[{"origin":"o","size":99999999999999999999999,"root":"r","seal":"s"}],"matched":true}',
             "[" * 5000,
+            '{"heads":[{"origin":"\\ud800","size":1,"root":"r","seal":"s"},{"origin":"o","size":1,"root":"r","seal":"\\udfff"}]}',
+            '{"heads":[{"origin":"o","size":true,"root":"r","seal":"s"}]}',
         ],
     )
     def test_no_context_makes_reading_fail(self, made: Made, context: str | None) -> None:

@@ -13,9 +13,10 @@ from agent.reader.drill.forge import with_manifest
 from agent.reader.drill.run import Drill, Exercise
 from agent.reader.drill.store_copy import copy_store, plan
 from agent.reader.fetch import MemoryReader
-from agent.reader.trustfile import TrustFile
 from agent.trail.manifest import ManifestReason, encode_manifest
 from agent.trail.seal import parse_seal
+from tests.support.copying import trust_of
+from tests.support.index_truth import objects_of
 from tests.support.trail_factory import TrailFactory, sample_trail, two_epochs
 
 if TYPE_CHECKING:
@@ -45,10 +46,6 @@ def company() -> tuple[TrailFactory, ...]:
     return long_trail(), sample_trail(seed=b"other", service="orders"), *two_epochs()
 
 
-def objects_of(*trails: TrailFactory) -> dict[str, bytes]:
-    return {key: raw for trail in trails for key, raw in trail.objects.items()}
-
-
 def naming(key: str, *trails: TrailFactory) -> dict[str, bytes]:
     """Return these trails' objects, every seal of data edited so that it names this key, as whoever may change the store can."""
     objects = objects_of(*trails)
@@ -63,10 +60,6 @@ def naming(key: str, *trails: TrailFactory) -> dict[str, bytes]:
 
 def moment_of(*trails: TrailFactory) -> datetime:
     return max(trail.now for trail in trails) + timedelta(seconds=1)
-
-
-def trust_of(*trails: TrailFactory) -> TrustFile:
-    return TrustFile.parse("".join(trail.trust_line for trail in trails), "trust")
 
 
 def copy_of(folder: Path, *trails: TrailFactory, objects: dict[str, bytes] | None = None) -> Path:

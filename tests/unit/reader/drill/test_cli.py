@@ -19,8 +19,9 @@ from agent.reader.drill import perform as perform_module
 from agent.reader.drill import run as run_module
 from agent.reader.drill import store_copy
 from agent.reader.drill.cli import drill_command, ended_by_signals
+from tests.support.index_truth import objects_of
 from tests.support.trail_factory import sample_trail, write_store
-from tests.unit.reader.drill.scene import company, long_trail, naming, objects_of
+from tests.unit.reader.drill.scene import company, long_trail, naming
 
 if TYPE_CHECKING:
     from pathlib import Path

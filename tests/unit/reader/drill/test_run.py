@@ -22,8 +22,9 @@ from agent.trail.layout import seal_key
 from agent.trail.manifest import encode_manifest
 from agent.trail.seal import parse_seal
 from tests.support.golden_trails import golden_trails, trust_lines
+from tests.support.index_truth import objects_of
 from tests.support.trail_factory import START, TrailFactory, sample_trail
-from tests.unit.reader.drill.scene import company, copy_of, drill, long_trail, named, naming, objects_of, outcomes
+from tests.unit.reader.drill.scene import company, copy_of, drill, long_trail, named, naming, outcomes
 
 
 @pytest.fixture(scope="module")

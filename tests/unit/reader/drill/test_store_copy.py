@@ -15,8 +15,10 @@ from agent.reader.drill.values import UntriedError
 from agent.reader.fetch import DirectoryReader, MemoryReader, ObjectInfo
 from agent.reader.verify import Options, verify_store
 from agent.trail.layout import seal_key
+from tests.support.copying import trust_of
+from tests.support.index_truth import objects_of
 from tests.support.trail_factory import sample_trail, write_store
-from tests.unit.reader.drill.scene import company, copy_of, moment_of, objects_of, trust_of
+from tests.unit.reader.drill.scene import company, copy_of, moment_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

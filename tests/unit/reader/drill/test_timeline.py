@@ -17,8 +17,9 @@ from agent.trail.manifest import ManifestReason, SourceProgress, Window, encode_
 from agent.trail.note import SigningKey, parse_note, sign_note
 from agent.trail.records import event_bodies
 from agent.trail.seal import parse_seal
+from tests.support.copying import trust_of
+from tests.support.index_truth import objects_of
 from tests.support.trail_factory import PATH, SOURCE, START, TrailFactory, stamp
-from tests.unit.reader.drill.scene import objects_of, trust_of
 
 if TYPE_CHECKING:
     from agent.reader.trustfile import TrustFile

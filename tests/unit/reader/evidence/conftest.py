@@ -7,6 +7,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from agent.reader.ask.filters import Filter
+from agent.reader.evidence.pack import write_pack
+from agent.reader.evidence.selecting import Question
 from agent.reader.fetch import MemoryReader
 from agent.reader.index import open_index, refresh
 from agent.reader.trustfile import TrustFile
@@ -38,3 +41,18 @@ def indexed(tmp_path: Path) -> Iterator[Callable[..., tuple[Index, MemoryReader]
     yield index
     for one in opened:
         one.close()
+
+
+@pytest.fixture
+def pack(indexed, tmp_path):
+    """Return a function that makes a pack of trails, and whom to believe; further arguments are the question's."""
+
+    def make(*trails, trust=None, name="out.zip", **asked):
+        index, store = indexed(*trails, trust=trust)
+        text = trust or "".join(trail.trust_line for trail in trails)
+        believed = TrustFile.parse(text, "trust")
+        now = max(trail.now for trail in trails) + timedelta(seconds=5)
+        write_pack(tmp_path / name, index, store, Question(Filter(), **asked), trust=believed, now=now)
+        return tmp_path / name, believed
+
+    return make

@@ -41,7 +41,7 @@ def test_every_option_is_documented_and_no_other(command):
 def test_every_file_of_a_pack_is_documented_and_no_other(indexed, tmp_path):
     trail = sample_trail()
     index, store = indexed(trail)
-    question = Question(Filter(), correlate="context.granted_role")
+    question = Question(Filter(), correlate="context.granted_role", renderings=("ocsf", "ecs"))
     now = trail.now + timedelta(seconds=5)
     write_pack(tmp_path / "x.zip", index, store, question, trust=TrustFile.parse(trail.trust_line, "t"), now=now)
     with zipfile.ZipFile(tmp_path / "x.zip") as pack:
@@ -59,9 +59,9 @@ def test_the_json_keys_are_documented(indexed, tmp_path, monkeypatch):
     trail = sample_trail()
     index, store = indexed(trail)
     now = trail.now + timedelta(seconds=5)
-    write_pack(tmp_path / "x.zip", index, store, Question(Filter()), trust=TrustFile(), now=now)
+    write_pack(tmp_path / "x.zip", index, store, Question(Filter(), renderings=("ocsf",)), trust=TrustFile(), now=now)
     document = json.loads(CliRunner().invoke(verify_pack_command, [str(tmp_path / "x.zip"), "--json"]).stdout)
-    keys = set(document) | set(document["trails"][0]) | set(document["faults"][0])
+    keys = set(document) | set(document["trails"][0]) | set(document["faults"][0]) | set(document["renderings"][0])
     assert keys <= set(re.findall(r"`([a-z_ ]+)`", section("JSON of `verify-pack`")))
     with zipfile.ZipFile(tmp_path / "x.zip") as pack:
         name = next(name for name in pack.namelist() if name.startswith("proofs/"))

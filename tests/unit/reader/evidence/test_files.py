@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import stat
 import zipfile
 
 import pytest
 
 from agent.errors import ConfigError, FormatError
-from agent.reader.evidence.packing import csv_line, entry, folder_of
+from agent.reader.evidence.packing import csv_line, entry
 from agent.reader.evidence.packzip import PackFile
 from agent.reader.writing import new_file, read_file, write_file
+from tests.unit.reader.ask.test_spreadsheet import FORMULAS
 
 
 def test_a_file_appears_whole_and_for_its_owner_only(tmp_path):
@@ -77,11 +80,77 @@ def test_an_encrypted_entry_is_one_that_cannot_be_read(tmp_path):
         pack.read("x", 100)
 
 
-def test_cells_that_are_formulas_are_made_text():
-    line = csv_line(["=1+1", "+1", "-1", "@x", "\tx", "\rx", "a=b", "", None, 5, 'a,b"c\nd', {"k": "v"}])
-    assert line == '\'=1+1,\'+1,\'-1,\'@x,\'\tx,"\'\rx",a=b,,,5,"a,b""c\nd","{""k"": ""v""}"\r\n'
+@pytest.mark.parametrize("method", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+@pytest.mark.parametrize("whole", [True, False])
+def test_what_is_compressed_as_no_pack_is_cannot_be_read(tmp_path, method, whole):
+    path = tmp_path / "x.zip"
+    with zipfile.ZipFile(path, "w", method) as archive:
+        archive.writestr("x", b"abc\n" * 1000)
+    if not whole:
+        raw = bytearray(path.read_bytes())
+        raw[40:50] = b"\xff" * 10
+        path.write_bytes(raw)
+    with PackFile(path) as pack:
+        for reading in (lambda: pack.read("x", 10_000), lambda: pack.hash("x"), lambda: list(pack.lines("x", 100))):
+            with pytest.raises(FormatError, match=f"by method {method}, which no pack uses"):
+                reading()
 
 
-def test_origins_that_would_share_a_folder_do_not():
-    assert folder_of("a/b/c/d") == "a.b.c.d"
-    assert folder_of("a.b/c/d/e", {"a.b.c.d.e"}) == "a.b.c.d.e-2"
+def with_stated_sizes(path, size):
+    """Let a zip say that each entry has so many bytes, unpacked."""
+    raw = bytearray(path.read_bytes())
+    at = -1
+    while (at := raw.find(b"PK\x01\x02", at + 1)) >= 0:
+        raw[at + 24 : at + 28] = size.to_bytes(4, "little")
+    path.write_bytes(raw)
+    return path
+
+
+def test_many_entries_that_unpack_to_too_much_are_refused_before_any_is_read(tmp_path):
+    path = made(tmp_path / "x.zip", **{f"e{number}": b"0" for number in range(100)})
+    with pytest.raises(ConfigError, match="unpacked it has 50,000,000,000 bytes, more than any pack"):
+        PackFile(with_stated_sizes(path, 500_000_000))
+    with PackFile(with_stated_sizes(path, 40_000_000)) as pack:
+        assert sum(pack.sizes.values()) == 4_000_000_000
+
+
+def test_an_entry_is_never_read_beyond_the_size_it_states(tmp_path):
+    path = with_stated_sizes(made(tmp_path / "x.zip", bomb=b"0" * 50_000_000), 10)
+    with PackFile(path) as pack:
+        with pytest.raises(FormatError, match="cannot be read"):
+            pack.hash("bomb")
+        with pytest.raises(FormatError, match="cannot be read"):
+            pack.read("bomb", 100)
+
+
+def test_a_list_of_entries_that_is_too_long_is_not_read(tmp_path):
+    path = made(tmp_path / "x.zip", x=b"abc")
+    raw = bytearray(path.read_bytes())
+    begins, ends = raw.index(b"PK\x01\x02"), raw.index(b"PK\x05\x06")
+    long = 49 << 20
+    raw[ends + 12 : ends + 16] = long.to_bytes(4, "little")
+    with path.open("wb") as file:
+        file.write(raw[:begins])
+        file.write(raw[begins:ends])
+        file.truncate(begins + long)
+        file.seek(begins + long)
+        file.write(raw[ends:])
+    with pytest.raises(ConfigError, match="a list of entries that has 51,380,224 bytes is none of a pack"):
+        PackFile(path)
+
+
+def test_too_many_entries_are_refused(tmp_path, monkeypatch):
+    path = made(tmp_path / "x.zip", a=b"", b=b"", c=b"")
+    monkeypatch.setattr("agent.reader.evidence.packzip.MAX_ENTRIES", 2)
+    with pytest.raises(ConfigError, match="3 entries, more than any pack"):
+        PackFile(path)
+
+
+@pytest.mark.parametrize("formula", FORMULAS)
+def test_cells_that_are_formulas_are_made_text(formula):
+    (row,) = csv.reader(io.StringIO(csv_line([formula, "x"]), newline=""))
+    assert row == [f"'{formula}", "x"]
+
+
+def test_other_cells_are_what_they_were():
+    assert csv_line(["a=b", "", None, 5, 'a,b"c\nd', {"k": "v"}]) == 'a=b,,,5,"a,b""c\nd","{""k"": ""v""}"\r\n'

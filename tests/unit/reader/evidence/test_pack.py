@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import subprocess
+import tempfile
 import zipfile
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
@@ -17,6 +18,7 @@ from agent.reader.ask.filters import Filter, Scope
 from agent.reader.evidence.pack import write_pack
 from agent.reader.evidence.packcheck import check_pack
 from agent.reader.evidence.selecting import Question
+from agent.reader.evidence.telling import readme
 from agent.reader.findings import Severity
 from agent.reader.trustfile import TrustFile
 from agent.trail.layout import seal_key
@@ -151,6 +153,27 @@ def test_more_events_than_the_limit_are_an_error_and_leave_nothing(packed, tmp_p
     assert not list(tmp_path.glob(".out*"))
 
 
+@pytest.mark.parametrize(("bound", "most"), [("MAX_PACK_BYTES", 50_000), ("MAX_DOCUMENT_BYTES", 500)])
+def test_no_pack_is_written_that_would_be_refused_for_its_size(packed, tmp_path, monkeypatch, bound, most):
+    monkeypatch.setattr(f"agent.reader.evidence.packing.{bound}", most)
+    with pytest.raises(ConfigError, match=f"would have more than {most:,} bytes"):
+        packed(sample_trail())
+    assert not list(tmp_path.glob("*.zip"))
+    assert not list(tmp_path.glob(".out*"))
+
+
+def test_nothing_of_a_pack_is_written_to_the_folder_that_everybody_shares(packed, tmp_path, monkeypatch):
+    made, opened = tempfile.TemporaryFile, []
+
+    def noted(*arguments, **named):
+        opened.append(named.get("dir"))
+        return made(*arguments, **named)
+
+    monkeypatch.setattr(tempfile, "TemporaryFile", noted)
+    packed(sample_trail())
+    assert opened == [tmp_path] * 4
+
+
 def test_a_pack_that_is_there_is_not_overwritten(packed, tmp_path):
     (tmp_path / "out.zip").write_bytes(b"mine")
     with pytest.raises(ConfigError, match="there already"):
@@ -242,3 +265,12 @@ def test_the_documents_in_a_pack_are_of_the_query_even_where_it_is_hostile(packe
     assert "\n# heading" not in readme
     assert "<img" not in readme
     assert "<img" not in page
+
+
+@pytest.mark.parametrize("text", ["{{verdict}}", "{{query}}", "{{trails}}{{version}}", "{{{query}}}", "{{none}}", "\\1\\g<0>{{records}}"])
+def test_a_value_that_holds_a_placeholder_is_told_as_it_is(text):
+    said = readme({"query": text, "store": text, "events": 7}, {"not_proven": [{"events": 1, "origin": text, "why": text}]})
+    shown = text.replace("<", "&lt;")
+    assert f"\n- asked: {shown}\n- records in this pack: 7\n" in said
+    assert f" from {shown}, by trailseal " in said
+    assert f"\n- 1 events of {shown}: NOT in this pack. {shown}\n" in said

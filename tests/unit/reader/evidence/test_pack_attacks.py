@@ -3,66 +3,21 @@
 from __future__ import annotations
 
 import json
-import re
-import subprocess
-import sys
 import zipfile
-from datetime import timedelta
 from hashlib import sha256
 
 import pytest
-from click.testing import CliRunner
 
 from agent.errors import ConfigError
-from agent.reader.ask.filters import Filter
-from agent.reader.evidence.offline.cli import verify_pack_command
-from agent.reader.evidence.pack import write_pack
 from agent.reader.evidence.packcheck import check_pack
-from agent.reader.evidence.selecting import Question
+from agent.reader.evidence.proofs import TrailProver, read_head
 from agent.reader.findings import Severity
 from agent.reader.trustfile import TrustFile
 from agent.trail.note import SigningKey
 from tests.support.trail_factory import sample_trail
+from tests.unit.reader.evidence.forging import contents, places, proofs_of, rewrite
 
 ENROLMENT = SigningKey.from_seed("acme-enrolment", sha256(b"enrolment").digest())
-
-
-@pytest.fixture
-def pack(indexed, tmp_path):
-    """Return a function that makes a pack of sample trails, and whom to believe."""
-
-    def make(*trails, trust=None, name="out.zip"):
-        index, store = indexed(*trails, trust=trust)
-        text = trust or "".join(trail.trust_line for trail in trails)
-        believed = TrustFile.parse(text, "trust")
-        now = max(trail.now for trail in trails) + timedelta(seconds=5)
-        write_pack(tmp_path / name, index, store, Question(Filter()), trust=believed, now=now)
-        return tmp_path / name, believed
-
-    return make
-
-
-def contents(path):
-    with zipfile.ZipFile(path) as opened:
-        return {name: opened.read(name) for name in opened.namelist()}
-
-
-def rewrite(path, files, *, honest_manifest=True):
-    """Write a pack anew; with a manifest that fits, as a forger would."""
-    if honest_manifest:
-        lines = [f"{sha256(raw).hexdigest()}  {name}\n" for name, raw in sorted(files.items()) if name != "MANIFEST.sha256"]
-        files = {**files, "MANIFEST.sha256": "".join(lines).encode()}
-    with zipfile.ZipFile(path, "w") as opened:
-        for name, raw in files.items():
-            opened.writestr(name, raw)
-
-
-def places(report, severity=Severity.TAMPERED):
-    return [fault.place for fault in report.faults if fault.severity is severity]
-
-
-def proofs_of(files):
-    return sorted(name for name in files if name.startswith("proofs/"))
 
 
 def test_an_event_with_one_other_byte_is_found(pack):
@@ -127,6 +82,74 @@ def test_an_event_that_stands_twice_is_found(pack):
     files["query.json"] = json.dumps(query).encode()
     rewrite(path, files)
     assert any("stands after" in fault.message for fault in check_pack(path, believed).faults)
+
+
+def test_a_trail_that_is_listed_twice_is_refused_and_counts_nothing(pack):
+    """The same events, seals and proofs again under another folder: each holds, and there would be twice as many."""
+    path, believed = pack(sample_trail())
+    files = contents(path)
+    query = json.loads(files["query.json"])
+    (trail,) = query["trails"]
+    query["trails"] = [trail, {**trail, "folder": "again"}]
+    query["events"] = 24
+    again = {name.replace(trail["folder"], "again"): raw for name, raw in files.items() if f"/{trail['folder']}/" in name}
+    header, *table = files["events.csv"].splitlines(keepends=True)
+    doubled = {"events.ndjson": files["events.ndjson"] * 2, "events.csv": header + b"".join(table) * 2}
+    rewrite(path, {**files, **again, **doubled, "query.json": json.dumps(query).encode()})
+    report = check_pack(path, believed)
+    assert report.severity is Severity.TAMPERED
+    assert [(fault.place, fault.message) for fault in report.faults] == [("query.json", "it lists a trail twice")]
+    assert report.proven == 0
+
+
+@pytest.mark.parametrize(("seq", "kind"), [(10, "quarantine"), (0, "manifest")])
+def test_a_leaf_that_is_no_event_does_not_count_as_one_however_well_it_is_proven(pack, indexed, seq, kind):
+    trail = sample_trail()
+    path, believed = pack(trail)
+    index, store = indexed(trail)
+    (proven,) = TrailProver(index, store, read_head(index, str(trail.origin))).prove([seq])
+    assert json.loads(proven.leaf)["kind"] == kind
+    files = contents(path)
+    lines = [*files["events.ndjson"].splitlines(), proven.leaf]
+    files["events.ndjson"] = b"".join(line + b"\n" for line in sorted(lines, key=lambda line: json.loads(line)["seq"]))
+    query = json.loads(files["query.json"])
+    query["events"] = query["trails"][0]["events"] = 13
+    files |= {"query.json": json.dumps(query).encode(), f"proofs/{query['trails'][0]['folder']}/{seq}.tlog-proof": proven.proof.encode()}
+    rewrite(path, files)
+    report = check_pack(path, believed)
+    assert (report.severity, report.proven) == (Severity.TAMPERED, 12)
+    assert f"seq {seq} of {trail.origin} is no event" in [fault.message for fault in report.faults]
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_a_pack_compressed_otherwise_than_packs_are_ends_in_a_verdict(pack, method):
+    path, believed = pack(sample_trail())
+    files = contents(path)
+    with zipfile.ZipFile(path, "w", method) as opened:
+        for name, raw in files.items():
+            opened.writestr(name, raw)
+    report = check_pack(path, believed)
+    assert report.severity is Severity.TAMPERED
+    assert {"MANIFEST.sha256", "query.json"} <= set(places(report))
+    assert report.proven == 0
+
+
+def test_a_manifest_that_lists_more_files_than_any_pack_has_is_not_read_to_its_end(pack, monkeypatch):
+    path, believed = pack(sample_trail())
+    files = contents(path)
+    files["MANIFEST.sha256"] += b"".join(b"0" * 64 + b"  x%d\n" % number for number in range(1000))
+    rewrite(path, files, honest_manifest=False)
+    monkeypatch.setattr("agent.reader.evidence.packcheck.MAX_ENTRIES", 500)
+    faults = check_pack(path, believed).faults
+    assert [(fault.place, fault.message) for fault in faults] == [("MANIFEST.sha256", "it lists more files than any pack has")]
+
+
+def test_every_file_that_was_taken_out_is_named(pack):
+    path, believed = pack(sample_trail())
+    files = contents(path)
+    gone = {*proofs_of(files)[:3], "README.md"}
+    rewrite(path, {name: raw for name, raw in files.items() if name not in gone}, honest_manifest=False)
+    assert gone <= set(places(check_pack(path, believed)))
 
 
 def test_a_table_that_says_something_else_is_found(pack):
@@ -248,47 +271,3 @@ def test_a_zip_with_flipped_bytes_ends_in_a_verdict(pack, step):
     except ConfigError:
         return
     assert report.severity is Severity.TAMPERED
-
-
-def test_the_command_says_what_it_found_and_ends_with_it(pack, tmp_path):
-    path, _ = pack(sample_trail())
-    (tmp_path / "trust").write_text(sample_trail().trust_line)
-    run = CliRunner().invoke
-    good = run(verify_pack_command, [str(path), "--trust", str(tmp_path / "trust"), "--page", str(tmp_path / "own.html")])
-    assert good.exit_code == 0
-    assert good.stdout.splitlines()[-1] == "intact and stated complete: 12 of 12 events proven (exit 0)"
-    assert (tmp_path / "own.html").read_bytes() == contents(path)["index.html"]
-    unknown = run(verify_pack_command, [str(path)])
-    assert (unknown.exit_code, "NOBODY vouches" in unknown.stdout) == (12, True)
-    document = json.loads(run(verify_pack_command, [str(path), "--key", sample_trail().vkey, "--json"]).stdout)
-    assert (document["verdict"], document["exit_code"], document["proven"], document["page_is_ours"]) == ("proven", 0, 12, True)
-    files = contents(path)
-    files["events.ndjson"] = files["events.ndjson"].replace(b"user-", b"\x1b[2J-", 1)
-    rewrite(path, files)
-    bad = run(verify_pack_command, [str(path), "--trust", str(tmp_path / "trust"), "--quiet", "--page", str(tmp_path / "bad.html")])
-    assert not (tmp_path / "bad.html").exists()
-    assert (bad.exit_code, bad.stdout) == (10, "tampered: 11 of 12 events fit their proofs and signatures (exit 10)\n")
-
-
-def test_control_characters_in_a_pack_do_not_reach_the_terminal(pack):
-    path, _ = pack(sample_trail())
-    files = contents(path)
-    query = json.loads(files["query.json"])
-    query["query"] = "\x1b[2Jall is well\u202e"
-    rewrite(path, {**files, "query.json": json.dumps(query).encode(), "x\x1b[1m": b""})
-    said = CliRunner().invoke(verify_pack_command, [str(path)]).stdout
-    assert not re.search("[\x00-\x09\x0b-\x1f\u202e]", said)
-
-
-@pytest.mark.slow
-def test_neither_a_database_nor_a_network_is_needed(pack, tmp_path):
-    path, _ = pack(sample_trail())
-    (tmp_path / "trust").write_text(sample_trail().trust_line)
-    program = (
-        "import sys\nfor name in ('duckdb', 'aiohttp', 'obstore', 'socket'): sys.modules[name] = None\n"
-        "from agent.reader.evidence.offline.cli import verify_pack_command\nverify_pack_command(sys.argv[1:])"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", program, str(path), "--trust", str(tmp_path / "trust")], capture_output=True, text=True, check=False
-    )
-    assert (done.returncode, done.stderr) == (0, "")

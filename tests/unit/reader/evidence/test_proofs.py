@@ -80,7 +80,9 @@ def test_every_proof_of_any_batches_is_the_one_over_all_leaves(batches, data):
         assert one.proof.verify(one.leaf, [trail.signer.verifier], str(trail.origin)).size == len(leaves)
 
 
-def test_each_object_is_read_once_however_many_leaves_are_proven(indexed):
+@pytest.mark.parametrize("blocks", [1, 2, 16])
+def test_each_object_is_read_once_however_many_leaves_are_proven(indexed, monkeypatch, blocks):
+    monkeypatch.setattr("agent.reader.evidence.proofs._BLOCKS_AT_ONCE", blocks)
     trail = made_of([700, 0, 3, 300, 0, 1])
     index, store = indexed(trail)
     counting = Counting(store.contents)

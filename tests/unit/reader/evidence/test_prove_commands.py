@@ -90,6 +90,19 @@ def test_an_unknown_event_id_proves_nothing(site):
     assert made.exit_code == 12
 
 
+def test_an_event_id_whose_bytes_are_no_text_is_a_usage_error(site, tmp_path):
+    made = run(prove_command, "store", "--event-id", "evt-\udcff", "--trust", "trust")
+    assert (made.exit_code, made.exception.__class__) == (2, SystemExit)
+    assert "--event-id: the id is not valid Unicode" in made.stderr
+    assert not list(tmp_path.glob("*.leaf"))
+
+
+def test_an_origin_whose_bytes_are_no_text_is_one_that_is_not_there(site):
+    made = run(prove_command, "store", "demo/\udcff/*/*", 1, "--trust", "trust")
+    assert (made.exit_code, made.exception.__class__) == (12, SystemExit)
+    assert "the index has no trail demo/\\udcff/*/*" in made.stderr
+
+
 def test_files_that_are_there_are_not_overwritten(site, tmp_path):
     (tmp_path / "payments-3.leaf").write_bytes(b"mine")
     made = run(prove_command, "store", str(site.origin), 3, "--trust", "trust")

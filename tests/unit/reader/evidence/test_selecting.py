@@ -5,13 +5,19 @@ from __future__ import annotations
 import csv
 import io
 import json
+import shlex
 import zipfile
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
 from agent.errors import ConfigError
+from agent.events.catalog import Catalog
+from agent.reader.ask.cli import query_command
 from agent.reader.ask.filters import Filter, Scope
+from agent.reader.evidence.cli import export_command
 from agent.reader.evidence.pack import write_pack
 from agent.reader.evidence.packcheck import check_pack
 from agent.reader.evidence.selecting import Question, select
@@ -19,7 +25,7 @@ from agent.reader.findings import Severity
 from agent.reader.trustfile import TrustFile
 from agent.trail.manifest import ManifestReason, Window
 from agent.trail.records import event_bodies
-from tests.support.trail_factory import TrailFactory, stamp
+from tests.support.trail_factory import TrailFactory, stamp, write_store
 
 
 def trail_of(events, **arguments):
@@ -120,3 +126,46 @@ def test_a_path_that_leads_nowhere_is_a_usage_error(company, indexed):
     index, _ = indexed(*company)
     with pytest.raises(ConfigError, match="is no path into the context"):
         select(index, Question(Filter(), correlate="approval_id"))
+
+
+def test_the_words_that_repeat_a_question_are_all_of_it():
+    asked = Filter(category=("data_export",))
+    catalog = Catalog(())
+    question = Question(asked, catalog=catalog, catalog_file=Path("my catalog.yaml"), correlate="context.x", counterpart=("a.*", "-b"))
+    assert question.words == (
+        *("--catalog", "my catalog.yaml", "--correlate", "context.x"),
+        *("--counterpart", "a.*", "--counterpart=-b"),
+    )
+    assert Question(asked, catalog=catalog, catalog_file=Path("-c.yaml")).words == ("--catalog=-c.yaml",)
+    assert Question(Filter(), catalog=catalog, catalog_file=Path("c.yaml")).words == ()
+
+
+CATALOG = """format: 1
+actions:
+  role.grant:
+    category: authorization
+    sensitivity: high
+    description: Somebody gave a role to somebody.
+"""
+
+
+def test_the_command_in_a_pack_asks_the_same_again(tmp_path, monkeypatch):
+    """What `query.json` calls the command is run, catalog and all."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.chdir(tmp_path)
+    trail = trail_of([("g1", "role.grant", "A"), ("x", "data.read", "A")])
+    write_store(trail.objects, tmp_path / "store")
+    (tmp_path / "trust").write_text(trail.trust_line)
+    (tmp_path / "it's.yaml").write_text(CATALOG)
+    asked = ["--trust", "trust", "--category", "authorization", "--catalog", "it's.yaml", "--correlate", "context.approval_id"]
+    done = CliRunner().invoke(export_command, ["store", *asked, "--pack", "x.zip", "--quiet"])
+    assert done.exit_code == 0, done.stderr
+    with zipfile.ZipFile("x.zip") as pack:
+        said = json.loads(pack.read("query.json"))
+    words = shlex.split(said["command"])
+    assert words[:2] == ["trailseal", "query"]
+    again = CliRunner().invoke(query_command, [*words[2:], "--trust", "trust", "--json"])
+    assert again.exit_code == 0, again.stderr
+    document = json.loads(again.stdout)
+    assert [one["event"]["event_id"] for one in document["events"]] == ["g1"]
+    assert document["statement"]["command"] == said["command"]

@@ -10,18 +10,22 @@ from datetime import UTC, datetime
 
 import duckdb
 import pytest
+from msgspec import UNSET
 
 from agent.errors import ConfigError
 from agent.reader.index import default_path, open_index, tables
-from agent.trail.manifest import ManifestReason, Window
+from agent.trail.manifest import ManifestReason, Where, Window
 from agent.trail.records import QuarantineReason, oversize_body, quarantine_body
 from tests.support.index_truth import index_of, objects_of, trust_in
 from tests.support.trail_factory import TrailFactory, sample_trail, stamp
 
 
-def trail_of(*bodies: bytes, events: int, quarantined: int = 0, occurred: tuple[str, str] | None = None) -> TrailFactory:
+def trail_of(
+    *bodies: bytes, events: int, quarantined: int = 0, occurred: tuple[str, str] | None = None, where: Where | None = None
+) -> TrailFactory:
     """Return a trail with one batch of these bodies."""
     trail = TrailFactory()
+    trail.where = where or UNSET
     observed = stamp(trail.now)
     first, last = (occurred or (observed, observed)) if events else (None, None)
     window = Window(first, last, observed, observed)
@@ -173,6 +177,41 @@ def test_each_store_has_an_index_of_its_own_in_the_cache(monkeypatch, tmp_path):
     one, two = default_path("/srv/trail"), default_path("s3://audit/production")
     assert one != two
     assert one.parent == two.parent == tmp_path / "trailseal" / "index"
+
+
+POD = {"namespace": "shop", "pod": "web-1", "container": "app"}
+
+
+@pytest.mark.parametrize(
+    ("where", "written", "indexed"),
+    [
+        (None, None, None),
+        (Where(pod="audit-0", node="node-7"), None, {"pod": "audit-0", "node": "node-7"}),
+        (None, POD, POD),
+        # An agent that reads the logs of a node's containers: whose log it is counts, and the node is the agent's own.
+        (Where(namespace="agents", pod="audit-0", node="node-7"), POD, POD | {"node": "node-7"}),
+        (Where(pod="audit-0"), POD, POD),
+    ],
+)
+def test_each_event_says_where_it_comes_from(tmp_path, where, written, indexed):
+    container = "" if written is None else f'"container":{json.dumps(written)},'
+    trail = trail_of(event_body(OBSERVED, OBSERVED, container=container), events=1, where=where)
+    index_of(objects_of(trail), tmp_path / "index", trust_in(trail))
+    with open_index(tmp_path / "index") as index:
+        [(host, found)] = index.rows("SELECT host, container FROM events")
+    assert host == "web-1.example"
+    assert (None if found is None else json.loads(found)) == indexed
+
+
+def test_each_event_says_what_made_it_what_the_client_said_and_what_was_removed(tmp_path):
+    extra = ',"mapping":"sshd/accepted","client":["context.a"],"raw":"x","redacted":["raw","context.b"]'
+    trail = trail_of(event_body(OBSERVED, OBSERVED, extra=extra), event_body(OBSERVED, OBSERVED), events=2)
+    index_of(objects_of(trail), tmp_path / "index", trust_in(trail))
+    with open_index(tmp_path / "index") as index:
+        assert index.rows("SELECT mapping, client, redacted FROM events ORDER BY seq") == [
+            ("sshd/accepted", ["context.a"], ["raw", "context.b"]),
+            (None, None, None),
+        ]
 
 
 @pytest.mark.slow

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import resource
 import stat
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
@@ -49,6 +50,36 @@ def test_a_key_that_others_may_read_is_refused(book: Book) -> None:
     (book.folder / KEY_FILE).chmod(0o640)
     with pytest.raises(ConfigError, match="others may read"):
         book.key()
+
+
+@pytest.mark.parametrize("mode", [0o770, 0o707, 0o1777])
+def test_a_folder_in_which_others_could_put_a_key_is_refused(book: Book, mode: int) -> None:
+    book.folder.chmod(mode)
+    with pytest.raises(ConfigError, match="others may write"):
+        book.key(make=True)
+
+
+def test_a_revocation_that_is_not_wholly_on_the_disk_is_not_said_to_be_one(book: Book) -> None:
+    """A full disk takes the beginning of a line, and the system calls that a success."""
+    book.add(grant())
+    limit = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, ((book.folder / BOOK_FILE).stat().st_size + 30, limit[1]))
+    try:
+        with pytest.raises(ConfigError, match="cannot write the book"):
+            book.revoke(grant().id, NOW)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limit)
+
+
+async def test_a_grant_is_recorded_in_every_trail_in_which_it_is_honoured(book: Book, tmp_path: Path) -> None:
+    book.add(grant())
+    trails = [MemoryRecorder(), MemoryRecorder()]
+    for number, recorder in enumerate(trails):
+        folder = tmp_path / f"trail-{number}"
+        folder.mkdir()
+        for _ in range(2):
+            await Notes(book, recorder, "s", folder).catch_up()
+    assert [[event["action"] for event in recorder.events] for recorder in trails] == [["grant.create"], ["grant.create"]]
 
 
 @pytest.mark.parametrize("content", [b"", b"short", b"x" * 33])
@@ -107,7 +138,7 @@ def test_a_removed_book_forgets_every_grant(book: Book) -> None:
 
 async def test_a_grant_is_recorded_before_it_counts(book: Book) -> None:
     recorder = MemoryRecorder()
-    notes = Notes(book, recorder, "/srv/trail")
+    notes = Notes(book, recorder, "/srv/trail", book.folder)
     book.add(grant())
     recorder.error = RuntimeError("the disk is full")
     with pytest.raises(RuntimeError):
@@ -125,6 +156,6 @@ async def test_what_was_recorded_is_not_recorded_again_after_a_restart(book: Boo
     recorder = MemoryRecorder()
     for number in range(3):
         book.add(grant(number))
-    await Notes(book, recorder, "s").catch_up()
-    await Notes(book, recorder, "s").catch_up()
+    await Notes(book, recorder, "s", book.folder).catch_up()
+    await Notes(book, recorder, "s", book.folder).catch_up()
     assert len(recorder.events) == 3

@@ -1,12 +1,17 @@
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
+import msgspec
 import pytest
 
 from agent.reader.view.app import ROUTES
-from tests.unit.reader.view.two_services import SHOWN, TwoServices, write_two_services
-from tests.unit.reader.view.view_site import Site, site
+from agent.trail.manifest import AgentState, ManifestReason, Window
+from agent.trail.records import Reworked, reworked_block
+from tests.support.trail_factory import TrailFactory, stamp, write_store
+from tests.support.two_services import BEGIN, HIDDEN, SHOWN, TwoServices, event, write_two_services
+from tests.support.view_site import Site, site
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -24,8 +29,8 @@ async def running(two: TwoServices, tmp_path: Path) -> AsyncIterator[Site]:
         yield made
 
 
-async def told(running: Site, path: str) -> tuple[int, str]:
-    async with running.client(running.grant(SHOWN)) as client, client.get(path) as answer:
+async def told(running: Site, path: str, service: str = SHOWN) -> tuple[int, str]:
+    async with running.client(running.grant(service)) as client, client.get(path) as answer:
         return answer.status, await answer.text()
 
 
@@ -82,3 +87,42 @@ async def test_what_is_no_trail_has_no_page(running: Site, origin: str) -> None:
 
 def test_only_the_way_in_and_out_takes_a_post() -> None:
     assert {route.path for route in ROUTES if route.method != "GET"} == {"/enter", "/leave"}
+
+
+async def test_what_a_mapping_and_a_redaction_say_stays_text(tmp_path: Path) -> None:
+    """Whoever writes to the store chooses these members, too; none of the names is a path or a rule of ours."""
+    bad = "<script>window.pwned=1</script>\u202e"
+    trail = TrailFactory(start=BEGIN, service="shown", heartbeat_seconds=864_000)
+    line = event(1, BEGIN, "okapi", context={"deep": {"agent": "x"}, "list": ["y"]})
+    names = ("context.deep", "context.list", "target.id", bad)
+    member = b'"container":%b,' % msgspec.json.encode(bad)
+    block = reworked_block("app", stamp(BEGIN), [Reworked(line, bad, names, line, ("raw", bad), None, member)])
+    window = Window(stamp(BEGIN), stamp(BEGIN), stamp(BEGIN), stamp(BEGIN))
+    host = AgentState("0.1.0", bad, trail.boot_id, "0" * 64, 864_000)
+    trail.seal(ManifestReason.AGE, after_seconds=1.0, bodies=block.splitlines(), counts={"events": 1}, window=window, agent=host)
+    seq = trail.frontier.size - 2
+    trail.close()
+    write_store(trail.objects, tmp_path / "store")
+    (tmp_path / "trust.txt").write_text(trail.trust_line, encoding="utf-8")
+    async with site(tmp_path / "store", tmp_path / "trust.txt", tmp_path / "view") as running:
+        status, text = await told(running, f"/event/{trail.origin}/{seq}")
+    assert status == 200
+    shown = "&lt;script&gt;window.pwned=1&lt;/script&gt;\\u202e"
+    for fact in ("Host", "Container", "Made by the mapping", "Redacted"):
+        [value] = re.findall(rf"<dt>{fact}</dt><dd[^>]*>(.*?)</dd>", text)
+        assert shown in value
+    assert "<script>window" not in text
+    assert "\u202e" not in text
+    said = re.findall(r"<dt>([^<]*)</dt><dd[^>]*>(?:(?!</dd>).)*\(as the client said it\)", text)
+    assert said == ["Target", "context.deep.agent", "context.list[0]"]
+
+
+async def test_a_host_a_container_and_a_mapping_that_are_not_in_scope_are_nowhere(tmp_path: Path) -> None:
+    both = write_two_services(tmp_path / "both")
+    async with site(both.store, both.trust, tmp_path / "view") as running:
+        assert HIDDEN in (await told(running, "/", "*"))[1], "there is something to be hidden"
+        for kind in ("csv", "ndjson"):
+            assert f"{HIDDEN}-pod" in (await told(running, f"/export/file?format={kind}", "*"))[1]
+            text = (await told(running, f"/export/file?format={kind}"))[1]
+            assert "okapi-pod" in text
+            assert HIDDEN not in text

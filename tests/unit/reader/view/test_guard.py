@@ -11,8 +11,8 @@ from yarl import URL
 from agent.reader.view.app import ROUTES
 from agent.reader.view.desk import Bounds
 from agent.reader.view.guard import COOKIE, HEADERS
-from tests.unit.reader.view.two_services import SHOWN, TwoServices, write_two_services
-from tests.unit.reader.view.view_site import NOW, Site, site
+from tests.support.two_services import SHOWN, TwoServices, write_two_services
+from tests.support.view_site import NOW, Site, site
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

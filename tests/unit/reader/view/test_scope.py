@@ -12,8 +12,8 @@ from yarl import URL
 from agent.reader.ask.filters import Scope
 from agent.reader.control.catalogs import load_catalog
 from agent.reader.view.app import ROUTES
-from tests.unit.reader.view.two_services import APPROVAL, HIDDEN, LATER, SECRET, SHOWN, TURN, TwoServices, write_two_services
-from tests.unit.reader.view.view_site import Site, site
+from tests.support.two_services import APPROVAL, HIDDEN, LATER, SECRET, SHOWN, TURN, TwoServices, write_two_services
+from tests.support.view_site import Site, site
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator

@@ -8,8 +8,8 @@ import pytest
 from agent.errors import ConfigError
 from agent.reader.ask.filters import Filter, Scope, where
 from agent.reader.view.sight import WITHHELD, Sight
-from tests.unit.reader.view.two_services import BEGIN, HIDDEN, LATER, SHOWN, TURN, write_two_services
-from tests.unit.reader.view.view_site import build_index
+from tests.support.two_services import BEGIN, HIDDEN, LATER, SHOWN, TURN, write_two_services
+from tests.support.view_site import build_index
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
