@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ..trail.batch import read_data
-from ..trail.records import strip_seq
+from ..trail.record_lines import strip_seq
 from ..trail.seal import parse_seal
 from .rows import BlockMeta
 

@@ -16,6 +16,7 @@
   "namespace" "${TRAILSEAL_POD_NAMESPACE}"
   "service" (ternary "node" .Release.Name (eq .Values.mode "daemonset"))
   "instance" (ternary "${TRAILSEAL_NODE}" "${TRAILSEAL_POD}" (eq .Values.mode "daemonset"))
+  "where" (dict "node" "${TRAILSEAL_NODE}" "namespace" "${TRAILSEAL_POD_NAMESPACE}" "pod" "${TRAILSEAL_POD}")
   "state" "/var/lib/trailseal/state"
   "ephemeral" (eq (include "trailseal.persistenceType" .) "emptyDir")
   "sources" $sources
