@@ -59,7 +59,6 @@ READ_EARLY_BYTES: Final = 512 << 10
 READ_DELAY_SECONDS: Final = 0.2
 CROWDED_SECONDS: Final = 1.0
 """How often a heartbeat that was put off is thought of again."""
-
 log = structlog.get_logger("sealer")
 
 

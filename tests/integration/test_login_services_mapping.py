@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from collections import Counter
 from typing import TYPE_CHECKING, Final
 
@@ -47,6 +48,8 @@ ACTED: Final = Counter(
         "bob command.run command:/usr/bin/id denied": 1,
         "ada privilege.use user:bob success": 1,
         "ada privilege.use user:root denied": 1,
+        # PAM's own line of the wrong password behind the refused command, the only one there would be if the next one had been right.
+        f"ada privilege.use host:{socket.gethostname()} denied": 1,
     }
 )
 """Who acted as somebody else, and who tried."""
