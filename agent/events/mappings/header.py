@@ -32,6 +32,3 @@ class Header:
     unit: str | None = None
     uid: str | None = None
     executable: str | None = None
-
-
-NO_HEADER = Header()
